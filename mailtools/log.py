@@ -1,0 +1,66 @@
+"""One event, one line: a word in the past, then key=value; to stderr, or to syslog.
+
+No time stamp: the supervisor adds it. Under classic inetd stderr is the peer's own socket, where a
+log line would break the protocol; then the lines go to syslog(3). All events and their keys stand
+in mailtools-log(5).
+"""
+
+import os
+import re
+import stat
+import sys
+
+_PLAIN = re.compile(r"[!-~]+\Z")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def event(word: str, **keys: object) -> None:
+    """Log that `word` happened, with its facts in the order given; None is left out."""
+    parts = [word]
+    parts += [
+        f"{key.rstrip('_')}={_value(value)}" for key, value in keys.items() if value is not None
+    ]
+    _write(" ".join(parts))
+
+
+def _value(value: object) -> str:
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    if _PLAIN.match(text) and '"' not in text:
+        return text
+    safe = _UNPRINTABLE.sub(lambda m: "?", text)
+    return '"' + safe.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _stderr_is_the_peer() -> bool:
+    try:
+        error, peer = os.fstat(2), os.fstat(0)
+    except OSError:
+        return not _is_open(2)
+    same = (error.st_dev, error.st_ino) == (peer.st_dev, peer.st_ino)
+    return same and stat.S_ISSOCK(peer.st_mode)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+_TO_SYSLOG = _stderr_is_the_peer()
+
+
+def _write(line: str) -> None:
+    if _TO_SYSLOG:
+        import syslog  # only under classic inetd
+
+        name = os.path.basename(sys.argv[0])
+        syslog.openlog(name, syslog.LOG_PID, syslog.LOG_MAIL)
+        syslog.syslog(syslog.LOG_INFO, line)
+        return
+    data = f"{line}\n".encode("utf-8", "backslashreplace")
+    try:
+        os.write(2, data)  # one write a line: lines of many processes do not mix
+    except OSError:
+        pass  # a log that cannot be written must not stop the mail

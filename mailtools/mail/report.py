@@ -1,0 +1,51 @@
+"""Reports: what became of one forward-path in one attempt (RFC 3464 actions, RFC 3463 status)."""
+
+from dataclasses import dataclass
+
+from mailtools.errors import BadEntry, Failure
+from mailtools.mail.reply import one_line
+
+DELIVERED = "delivered"  # in a Maildir here
+RELAYED = "relayed"  # another host took it
+EXPANDED = "expanded"  # an alias or a script led to a new entry
+DELAYED = "delayed"  # will be tried again
+FAILED = "failed"  # will not
+
+ACTIONS = frozenset((DELIVERED, RELAYED, EXPANDED, DELAYED, FAILED))
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a forward-path: RFC 3464 action, RFC 3463 status, one line of text."""
+
+    forward_path: str
+    action: str
+    status: str
+    text: str
+
+    @property
+    def settled(self) -> bool:
+        """Whether the forward-path needs no further attempt."""
+        return self.action != DELAYED
+
+    def line(self, head: str) -> bytes:
+        """The report as a TAB-separated line behind `head` (a job, or a time), LF at its end."""
+        text = one_line(self.text)
+        return f"{head}\t{self.forward_path}\t{self.action}\t{self.status}\t{text}\n".encode(
+            "utf-8", "replace"
+        )
+
+
+def parse_report(line: bytes) -> tuple[str, Report]:
+    """Read what `Report.line` wrote, without its LF; raise BadEntry when it is something else."""
+    parts = line.decode("utf-8", "replace").split("\t", 4)
+    if len(parts) != 5 or parts[2] not in ACTIONS:
+        raise BadEntry("Not a report line")
+    head, forward_path, action, status, text = parts
+    return head, Report(forward_path, action, status, text)
+
+
+def report_failure(forward_path: str, failure: Failure) -> Report:
+    """Say a failure as a report: the one place where failures meet agents."""
+    action = FAILED if failure.permanent else DELAYED
+    return Report(forward_path, action, failure.status, failure.text)

@@ -15,12 +15,16 @@ class Failure(Exception):
     reply = 451
     exit = os.EX_TEMPFAIL
 
-    def __init__(self, text: str = "", *, status: str = "", reply: int = 0) -> None:
+    def __init__(
+        self, text: str = "", *, detail: str = "", status: str = "", reply: int = 0
+    ) -> None:
         """Say what happened in one line; without a text, the class' docstring says it.
 
-        `status` (RFC 3463) and `reply` (RFC 5321) replace those of the class.
+        `detail` is for the log and the person at the shell, never for a peer. `status` (RFC 3463)
+        and `reply` (RFC 5321) replace those of the class.
         """
         self.text = text or (self.__class__.__doc__ or "").rstrip(".")
+        self.detail = detail
         if status:
             self.status = status
         if reply:

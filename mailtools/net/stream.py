@@ -1,0 +1,187 @@
+"""A stream: read with a timeout, write, start TLS, close; over a socket or a pair of descriptors.
+
+TLS runs over memory buffers, so that what came before the handshake can be dropped by the engine
+and descriptors that are no sockets (pipes, ssh) can carry it too.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+from mailtools.errors import ConnectionDied, TlsTrouble
+
+if TYPE_CHECKING:
+    import ssl
+
+READ = 65536  # octets asked for at a time
+
+
+class Stream:
+    """Bytes to and from one peer. A socket's own timeouts do the waiting (one system call)."""
+
+    def __init__(self, sock: socket.socket | None = None, fds: tuple[int, int] = (0, 1)) -> None:
+        """Carry bytes over a connected socket, or else over descriptors (input, output)."""
+        self._socket = sock
+        self._fds = (sock.fileno(), sock.fileno()) if sock else fds
+        self._patience: float | None = None
+        self._tls: ssl.SSLObject | None = None
+        self._from_peer: ssl.MemoryBIO
+        self._to_peer: ssl.MemoryBIO
+
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        """The TLS session, where there is one."""
+        return self._tls
+
+    def fileno(self) -> int:
+        """The descriptor to wait on for input (see `pending`)."""
+        return self._fds[0]
+
+    @property
+    def pending(self) -> bool:
+        """Whether `read` has something without asking the peer."""
+        return self._tls is not None and (self._tls.pending() > 0 or self._from_peer.pending > 0)
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    def read(self, timeout: float | None) -> bytes | None:
+        """Give what the peer sent, `b""` at its end, None when it was silent for `timeout` s.
+
+        Raises ConnectionDied.
+        """
+        if self._tls is None:
+            return self._receive(timeout)
+        import ssl
+
+        while True:
+            try:
+                return self._tls.read(READ)
+            except ssl.SSLWantReadError:
+                self._flush_tls()
+                data = self._receive(timeout)
+                if data is None:
+                    return None
+                if not data:
+                    return b""
+                self._from_peer.write(data)
+            except ssl.SSLZeroReturnError:
+                return b""
+            except ssl.SSLError as error:
+                raise ConnectionDied(f"TLS failed: {_reason(error)}") from error
+
+    def _receive(self, timeout: float | None) -> bytes | None:
+        try:
+            if self._socket is None:
+                if timeout is not None:
+                    poll = select.poll()
+                    poll.register(self._fds[0], select.POLLIN)
+                    if not poll.poll(timeout * 1000):
+                        return None
+                return os.read(self._fds[0], READ)
+            if timeout != self._patience:
+                self._be_patient(timeout)
+            return self._socket.recv(READ)
+        except BlockingIOError:
+            return None  # SO_RCVTIMEO ran out
+        except OSError as error:
+            raise ConnectionDied(f"Connection lost: {error.strerror}") from error
+
+    def _be_patient(self, timeout: float | None) -> None:
+        # The kernel's own timeouts: a blocking recv or send costs one system call, not two.
+        assert self._socket is not None
+        whole, part = divmod(timeout or 0.0, 1)
+        value = struct.pack("ll", int(whole), int(part * 1e6))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+        self._patience = timeout
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send all of `data`; raise ConnectionDied when the peer is gone or takes nothing."""
+        if self._tls is None:
+            self._send(data)
+            return
+        import ssl
+
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self._tls.write(view) :]
+            except ssl.SSLError as error:
+                raise ConnectionDied(f"TLS failed: {_reason(error)}") from error
+            self._flush_tls()
+
+    def _send(self, data: bytes) -> None:
+        try:
+            if self._socket is not None:
+                self._socket.sendall(data)
+                return
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._fds[1], view) :]
+        except OSError as error:  # BlockingIOError too: SO_SNDTIMEO ran out
+            raise ConnectionDied(f"Connection lost: {error.strerror}") from error
+
+    def _flush_tls(self) -> None:
+        if self._to_peer.pending:
+            self._send(self._to_peer.read())
+
+    # -- TLS and the end --------------------------------------------------------------------------
+
+    def start_tls(
+        self, context: ssl.SSLContext, *, host: str | None = None, timeout: float = 60.0
+    ) -> None:
+        """Do the handshake: as the client of `host`, or as the server; raise TlsTrouble."""
+        import ssl  # here, since most inetd sessions never need it
+
+        self._from_peer, self._to_peer = ssl.MemoryBIO(), ssl.MemoryBIO()
+        server = context.protocol == ssl.PROTOCOL_TLS_SERVER
+        tls = context.wrap_bio(
+            self._from_peer, self._to_peer, server_side=server, server_hostname=host
+        )
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                self._flush_tls()
+                data = self._receive(timeout)
+                if data is None:
+                    raise TlsTrouble("Timeout in the TLS handshake") from None
+                if not data:
+                    raise TlsTrouble("Connection lost in the TLS handshake") from None
+                self._from_peer.write(data)
+            except ssl.SSLError as error:
+                try:
+                    self._flush_tls()  # the alert
+                except ConnectionDied:
+                    pass
+                raise TlsTrouble(f"TLS handshake failed: {_reason(error)}") from error
+        self._flush_tls()
+        self._tls = tls
+
+    def close(self) -> None:
+        """Say goodbye to TLS and close what is ours; never raises."""
+        if self._tls is not None:
+            import ssl
+
+            try:
+                self._tls.unwrap()
+            except (ssl.SSLError, ValueError):
+                pass  # the peer's own goodbye is not waited for
+            try:
+                self._flush_tls()
+            except ConnectionDied:
+                pass
+        if self._socket is not None:
+            self._socket.close()
+
+
+def _reason(error: ssl.SSLError) -> str:
+    text = getattr(error, "verify_message", "") or error.reason or str(error)
+    return text.replace("_", " ").lower()

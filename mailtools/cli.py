@@ -1,0 +1,128 @@
+"""click's edges: shared options, and every failure as one line on stderr and an exit code."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from mailtools import __version__
+from mailtools.errors import Failure
+
+F = TypeVar("F", bound=Callable[..., object])
+
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Command(click.Command):
+    """A click command that ends as sysexits(3) says, without a traceback for what can happen."""
+
+    config_exit = os.EX_CONFIG
+    """The exit code for a broken control folder."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run, and exit."""
+        extra["standalone_mode"] = False
+        sys.exit(guarded(lambda: super(Command, self).main(*args, **extra), self.config_exit))
+
+
+class MailerCommand(Command):
+    """A command that other mailers call: they take 75 alone for "try later"."""
+
+    config_exit = os.EX_TEMPFAIL
+
+
+def guarded(body: Callable[[], object], config_exit: int = os.EX_CONFIG) -> int:
+    """Run `body` and give the exit code; say a failure in a line on stderr."""
+    try:
+        result = body()
+        sys.stdout.flush()
+    except click.UsageError as error:
+        error.show()
+        return os.EX_USAGE
+    except click.ClickException as error:
+        error.show()
+        return os.EX_DATAERR
+    except Failure as failure:
+        complain(failure)
+        return config_exit if failure.exit == os.EX_CONFIG else failure.exit
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the last flush is quiet too
+        return os.EX_OK
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        return os.EX_TEMPFAIL  # a bug of ours must not make a calling mailer bounce
+    return result if isinstance(result, int) else os.EX_OK
+
+
+def complain(failure: Failure) -> None:
+    """Say a failure on stderr, every line of its detail behind the command's name."""
+    name = os.path.basename(sys.argv[0])
+    if not failure.detail:
+        print(f"{name}: {failure.text}", file=sys.stderr)
+        return
+    for line in failure.detail.split("\n"):
+        print(f"{name}: {line}", file=sys.stderr)
+
+
+def command(name: str, *, mailer: bool = False) -> Callable[[Callable[..., object]], click.Command]:
+    """Declare a command: its function's docstring is the help; `mailer` for agents and sendmail."""
+
+    def declare(function: Callable[..., object]) -> click.Command:
+        versioned = click.version_option(__version__, message="%(prog)s (mailtools) %(version)s")(
+            function
+        )
+        kind = MailerCommand if mailer else Command
+        return click.command(name, cls=kind, context_settings=_SETTINGS)(versioned)
+
+    return declare
+
+
+def etc_option(function: F) -> F:
+    """Add `--etc DIR`, the control folder."""
+    return click.option(
+        "--etc",
+        metavar="DIR",
+        envvar="MAILTOOLS_ETC",
+        default="/etc/mailtools",
+        show_default=True,
+        help="The control folder, mailtools-control(5).",
+    )(function)
+
+
+def spool_option(function: F) -> F:
+    """Add `--spool DIR`, what holds the queue."""
+    return click.option(
+        "--spool",
+        metavar="DIR",
+        envvar="MAILTOOLS_SPOOL",
+        default="/var/spool/mailtools",
+        show_default=True,
+        help="The spool: DIR/queue is the queue, mailtools-queue(5).",
+    )(function)
+
+
+def listen_options(function: F) -> F:
+    """Add `--listen`, `--limit` and `--tls`, for the servers."""
+    function = click.option(
+        "--tls", is_flag=True, help="Start TLS at once, before the greeting (RFC 8314)."
+    )(function)
+    function = click.option(
+        "--limit",
+        metavar="N",
+        type=click.IntRange(1),
+        default=100,
+        show_default=True,
+        help="The most sessions at a time, for a listener.",
+    )(function)
+    return click.option(
+        "--listen",
+        metavar="HOST:PORT",
+        multiple=True,
+        help="Listen here instead of serving the connection on stdin; may be given again.",
+    )(function)

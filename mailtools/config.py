@@ -1,0 +1,211 @@
+"""Control files: a folder, a setting a file, a value a line, `#` comments (mailtools-control(5)).
+
+`SETTINGS` is the one table of all of them. Only commands read settings; services get plain values.
+A getter that finds a fault notes it and gives the default; `check` then raises Misconfigured with
+every fault at once, each with file and line.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+
+from mailtools.errors import Misconfigured
+
+_DURATION = re.compile(r"([0-9]+)\s*(s|min|m|h|d|w)?\Z")
+_SIZE = re.compile(r"([0-9]+)\s*([KMG]?)(?:i?B)?\Z", re.IGNORECASE)
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800, None: 1}
+_OCTETS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A control file: its name, kind, default, who reads it, and what it says in a sentence."""
+
+    name: str
+    kind: str
+    default: str
+    readers: str
+    says: str
+
+
+_TABLE = """
+me | line | the host name | all | The name of this host, in greetings, Received fields and DSNs.
+locals | lines | me | smtpd-accept, queue-run, local-deliver, relay-send, sendmail, newaliases | \
+Domains whose mail is delivered here; `.example.org` takes its subdomains too.
+relay-clients | lines | none | smtpd-accept | Addresses and networks (192.0.2.0/24) that may relay.
+routes | map | none | relay-send | Where mail for a domain goes instead of its exchangers: \
+`domain:host:port`; an empty domain is a smarthost for all, `.domain` takes subdomains.
+accounts | file | none | smtpd-accept, local-deliver, pop3d, imapd | Users, in the lines of \
+Dovecot's passwd-file: mailtools-accounts(5).
+system-users | flag | no | smtpd-accept, local-deliver, pop3d, imapd | Whether users of \
+/etc/passwd get mail here too.
+aliases | file | none | smtpd-accept, local-deliver | Other names and lists: mailtools-aliases(5).
+virtual | file | none | smtpd-accept, local-deliver | Addresses of virtual domains and where they \
+lead: mailtools-aliases(5).
+extension-separators | line | + | smtpd-accept, local-deliver | Characters that part a user from \
+an extension, as in user+extension; an empty file: none.
+transports | map | none | queue-run | The agent for a domain: `domain:program arguments`.
+maildir | line | ~/Maildir | smtpd-accept, local-deliver, pop3d, imapd, mail-account | The Maildir \
+of an account that names none; %u is the login, %n its local-part, %d its domain.
+message-size | size | 25M | smtpd-accept, sendmail | The largest message taken, in octets.
+recipients | number | 1000 | smtpd-accept | The most recipients of a message.
+hops | number | 100 | smtpd-accept | The most Received fields of a message.
+lifetime | duration | 5d | queue-run | How long a message is tried before it fails.
+bounce-lifetime | duration | 1d | queue-run | The same for a message from the null reverse-path.
+retry-first | duration | 5min | queue-run | The shortest wait between two attempts.
+retry-most | duration | 4h | queue-run | The longest wait between two attempts.
+delay-warning | duration | 4h | queue-run | When the sender is told of a delay; 0 for never.
+history | duration | 14d | queue-run | How long it is kept what became of a message.
+local-agents | number | 2 | queue-run | How many local-deliver processes run.
+relay-agents | number | 2 | queue-run | How many relay-send processes run.
+resolver | line | the system's | relay-send, smtpd-accept | The DNS server to ask: address or \
+address:port.
+tls-certificate | path | none | smtpd-accept, pop3d, imapd | The certificate chain, PEM.
+tls-key | path | the certificate's file | smtpd-accept, pop3d, imapd | The private key, PEM.
+plaintext-login | flag | no | smtpd-accept, pop3d, imapd | Whether passwords are taken without \
+TLS (never on a network that others can read).
+"""
+
+
+def _read_table() -> dict[str, Setting]:
+    rows = (line.split(" | ") for line in _TABLE.replace("\\\n", "").strip().split("\n"))
+    return {row[0]: Setting(*row) for row in rows}
+
+
+SETTINGS: dict[str, Setting] = _read_table()
+
+
+class Config:
+    """One control folder, each file read when it is first asked for."""
+
+    def __init__(self, folder: str) -> None:
+        """Name the folder; it need not exist: then everything has its default."""
+        self.folder = folder
+        self._faults: list[str] = []
+
+    # -- getters, by kind -------------------------------------------------------------------------
+
+    def line(self, name: str) -> str:
+        """The one line of a `line` setting, or its default ("" where that is `none`)."""
+        values = self._values(name, "line")
+        if values is None:
+            return self._default_line(name)
+        if len(values) > 1:
+            self.fault(name, values[1][0], "one line expected, this is a second one")
+        return values[0][1] if values else ""
+
+    def lines(self, name: str) -> list[str]:
+        """The lines of a `lines` setting."""
+        values = self._values(name, "lines")
+        if values is None:
+            default = SETTINGS[name].default
+            if default in SETTINGS:
+                return [self.line(default)]
+            return [] if default == "none" else [default]
+        return [value for _, value in values]
+
+    def number(self, name: str) -> int:
+        """A whole number."""
+        number, value = self._single(name, "number")
+        if not value.isascii() or not value.isdigit():
+            self.fault(name, number, f"{value!r} is not a whole number")
+            value = SETTINGS[name].default
+        return int(value)
+
+    def seconds(self, name: str) -> int:
+        """A duration in seconds: `300`, `5min`, `4h`, `5d`, `1w`."""
+        number, value = self._single(name, "duration")
+        match = _DURATION.match(value)
+        if not match:
+            self.fault(name, number, f"{value!r} is not a duration: 300, 5min, 4h, 5d, 1w")
+            match = _DURATION.match(SETTINGS[name].default)
+            assert match
+        return int(match[1]) * _SECONDS[match[2]]
+
+    def octets(self, name: str) -> int:
+        """A size in octets: `10485760`, `10M`."""
+        number, value = self._single(name, "size")
+        match = _SIZE.match(value)
+        if not match:
+            self.fault(name, number, f"{value!r} is not a size: 10485760, 10M, 1G")
+            match = _SIZE.match(SETTINGS[name].default)
+            assert match
+        return int(match[1]) * _OCTETS[match[2].lower()]
+
+    def flag(self, name: str) -> bool:
+        """A yes or a no; an empty file is a yes."""
+        number, value = self._single(name, "flag")
+        if value.lower() not in ("", "yes", "no"):
+            self.fault(name, number, f"{value!r} is neither yes nor no")
+        return value.lower() in ("", "yes")
+
+    def mapping(self, name: str) -> dict[str, str]:
+        """Lines of `key:value`; keys in lower case, a key stands once."""
+        found: dict[str, str] = {}
+        for number, value in self._values(name, "map") or ():
+            key, colon, rest = value.partition(":")
+            if not colon:
+                self.fault(name, number, f"{value!r} has no colon: key:value expected")
+            elif key.strip().lower() in found:
+                self.fault(name, number, f"{key.strip()!r} stands here a second time")
+            found[key.strip().lower()] = rest.strip()
+        return found
+
+    def path(self, name: str) -> str:
+        """A `path` setting: a file's path, relative ones from the control folder; "" for none."""
+        values = self._values(name, "path")
+        if not values:
+            return ""
+        return os.path.join(self.folder, os.path.expanduser(values[0][1]))
+
+    def file(self, name: str) -> str:
+        """The path of a `file` setting, whose own grammar a service reads; "" where it is missing."""
+        assert SETTINGS[name].kind == "file"
+        path = os.path.join(self.folder, name)
+        return path if os.path.exists(path) else ""
+
+    # -- faults -----------------------------------------------------------------------------------
+
+    def fault(self, name: str, line: int, what: str) -> None:
+        """Note a fault of a control file; line 0 is the file as a whole."""
+        place = (
+            f"{os.path.join(self.folder, name)}:{line}" if line else os.path.join(self.folder, name)
+        )
+        self._faults.append(f"{place}: {what}")
+
+    def check(self) -> None:
+        """Raise Misconfigured with every fault noted so far, a line each."""
+        if self._faults:
+            raise Misconfigured(detail="\n".join(self._faults))
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    def _single(self, name: str, kind: str) -> tuple[int, str]:
+        values = self._values(name, kind)
+        if values is None:
+            return 0, SETTINGS[name].default
+        if len(values) > 1:
+            self.fault(name, values[1][0], "one line expected, this is a second one")
+        return values[0] if values else (0, "")
+
+    def _values(self, name: str, kind: str) -> list[tuple[int, str]] | None:
+        assert SETTINGS[name].kind == kind, f"{name} is a {SETTINGS[name].kind}"
+        try:
+            with open(os.path.join(self.folder, name), "rb") as file:
+                text = file.read().decode()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except UnicodeDecodeError:
+            self.fault(name, 0, "is not UTF-8 text")
+            return None
+        except OSError as error:
+            self.fault(name, 0, f"cannot be read: {error.strerror}")
+            return None
+        numbered = enumerate((line.strip() for line in text.split("\n")), 1)
+        return [(number, line) for number, line in numbered if line and line[0] != "#"]
+
+    def _default_line(self, name: str) -> str:
+        default = SETTINGS[name].default
+        if name == "me":
+            return os.uname().nodename.lower()
+        return "" if default in ("none", "the system's") else default

@@ -197,6 +197,18 @@ class MailboxFull(Failure):
     status, reply = "4.2.2", 452
 
 
+class MailboxInUse(Failure):
+    """The mailbox is in use by another session."""
+
+    status = "4.2.0"
+
+
+class NoSuchMessage(Failure):
+    """The message is gone."""
+
+    status, reply, exit = "5.2.0", 550, os.EX_NOINPUT
+
+
 class NoSuchDomain(Failure):
     """The domain does not exist."""
 

@@ -213,6 +213,23 @@ def make_fifo(path: str, mode: int = 0o600) -> None:
         raise trouble(error, "make fifo", path) from error
 
 
+def pull(path: str) -> bool:
+    """Write a byte to a FIFO if somebody reads it; never block. Tell whether somebody does."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False  # nobody listens: the next pass finds what there is
+    try:
+        os.write(fd, b"\0")
+    except BlockingIOError:
+        pass  # full: the reader has enough to wake up for
+    except BrokenPipeError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
 def set_mtime(path: str, seconds: float) -> None:
     """Set a file's modification time (IMAP's INTERNALDATE); FileNotFoundError as it is."""
     try:

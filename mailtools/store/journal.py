@@ -1,0 +1,91 @@
+"""The journal of an entry, log/ID: what became of each forward-path at each attempt.
+
+A line is a Report behind the time, TAB-separated, LF at its end (mailtools-queue(5)). A `notified`
+line says that a DSN was committed: for which action, and under which ID. Journals are only ever
+appended to; a last line without LF was torn by a power cut and does not count.
+"""
+
+from dataclasses import dataclass, field
+
+from mailtools.errors import BadEntry
+from mailtools.mail.report import DELAYED, FAILED, Report, parse_report
+
+NOTIFIED = "notified"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A DSN that was committed: the action it tells of, and its queue ID."""
+
+    time: float
+    action: str
+    id: str
+
+    def line(self) -> bytes:
+        """The journal line of this notice."""
+        return f"{self.time:.0f}\t\t{NOTIFIED}\t{self.action}\t{self.id}\n".encode()
+
+
+@dataclass(slots=True)
+class Journal:
+    """What a journal says, oldest first."""
+
+    attempts: list[tuple[float, Report]] = field(default_factory=list)
+    """Each report with the time it was written."""
+    notices: list[Notice] = field(default_factory=list)
+    last: dict[str, Report] = field(default_factory=dict)
+    """The last report on each forward-path."""
+    untold: list[Report] = field(default_factory=list)
+    """Failures for which no DSN has been committed yet."""
+    torn: bool = False
+    """Whether the last line has no LF; the next one must begin with it."""
+
+    def pending(self, forward_path: str) -> bool:
+        """Whether a forward-path still wants an attempt."""
+        report = self.last.get(forward_path)
+        return report is None or report.action == DELAYED
+
+    def told(self, action: str) -> bool:
+        """Whether a DSN with this action was committed."""
+        return any(notice.action == action for notice in self.notices)
+
+    @property
+    def last_attempt(self) -> float | None:
+        """When the last report was written; None where there is none."""
+        return self.attempts[-1][0] if self.attempts else None
+
+    def add(self, time: float, report: Report) -> None:
+        """Take in one more report."""
+        self.attempts.append((time, report))
+        self.last[report.forward_path] = report
+        if report.action == FAILED:
+            self.untold.append(report)
+
+    def add_notice(self, notice: Notice) -> None:
+        """Take in that a DSN was committed."""
+        self.notices.append(notice)
+        if notice.action == FAILED:
+            self.untold.clear()
+
+
+def encode(time: float, reports: list[Report]) -> bytes:
+    """Write journal lines for reports that came at `time` (seconds since 1970)."""
+    head = f"{time:.0f}"
+    return b"".join(report.line(head) for report in reports)
+
+
+def decode(data: bytes) -> Journal:
+    """Read a journal; a line that is none is passed over, since what follows still counts."""
+    *lines, tail = data.split(b"\n")
+    journal = Journal(torn=bool(tail))
+    for line in lines:
+        parts = line.split(b"\t", 4)
+        try:
+            if len(parts) == 5 and parts[2] == NOTIFIED.encode():
+                journal.add_notice(Notice(float(parts[0]), parts[3].decode(), parts[4].decode()))
+            else:
+                head, report = parse_report(line)
+                journal.add(float(head), report)
+        except (BadEntry, ValueError):
+            continue
+    return journal

@@ -1,0 +1,413 @@
+"""The queue on disk, mailtools-queue(5): commit, list, open, record, defer, settle, set aside.
+
+The place of an entry's file is its state; each change of state is one rename within the queue:
+
+    tmp/ID ──commit──▶ new/ID ◀──▶ wait/WHEN/ID ◀──▶ hold/ID        bad/ID
+
+Races, and how they end. Several programs commit at once: IDs are unique, so nobody meets. One
+queue run at a time works on entries (`store.lock`), but an operator may move or remove one at any
+moment: every move is of a name that may be gone, and whoever finds it gone looks once more where
+it is now. A rename that a power cut undoes means an earlier attempt, never a loss; the same holds
+for a `delayed` line in a journal, so these are not synced. A settled path is synced before
+the entry moves, since forgetting it would deliver twice.
+"""
+
+import calendar
+import errno
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from mailtools.errors import BadEntry, NoSuchEntry, SystemTrouble
+from mailtools.mail import envelope as envelopes
+from mailtools.mail.envelope import Envelope, ForwardPath
+from mailtools.mail.report import Report
+from mailtools.store import disk, journal
+from mailtools.store.journal import Journal, Notice
+from mailtools.store.queue_id import arrival, is_id, make_id
+
+FOLDERS = ("tmp", "new", "wait", "hold", "log", "bad", "history", "dest")
+HEAD_MOST = 64 * 1024 * 1024  # octets of envelope lines; beyond, it is no entry
+_HEAD_READ = 16384  # octets read at first: the envelope and most headers
+_minute = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}Z\Z")
+_message_id = re.compile(rb"^message-id:[ \t]*(?:\n[ \t]+)?(\S+)", re.IGNORECASE | re.MULTILINE)
+
+
+class State(StrEnum):
+    """Where an entry's file lies."""
+
+    NEW = "new"
+    WAIT = "wait"
+    HOLD = "hold"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An entry's file: its ID, its state, and when it is due (0: now)."""
+
+    id: str
+    path: str
+    state: State
+    due: float = 0.0
+
+
+@dataclass(slots=True)
+class Entry:
+    """A message with its envelope in the queue, as `Queue.open` found it."""
+
+    id: str
+    path: str
+    state: State
+    due: float
+    envelope: Envelope
+    offset: int
+    """Where the message begins in the file."""
+    message_id: str = ""
+    """The Message-ID field, when it stands in the first octets of the message."""
+    journal: Journal = field(default_factory=Journal)
+
+    @property
+    def arrival(self) -> float:
+        """When it arrived, in seconds since 1970: its ID says so."""
+        return arrival(self.id)
+
+    @property
+    def size(self) -> int:
+        """Octets of the message as it lies on disk."""
+        return os.stat(self.path).st_size - self.offset
+
+    @property
+    def pending(self) -> list[ForwardPath]:
+        """The forward-paths that still want an attempt."""
+        if not self.journal.last:
+            return list(self.envelope.forward_paths)
+        return [p for p in self.envelope.forward_paths if self.journal.pending(p.address)]
+
+    def message(self) -> bytes:
+        """Read the message; raise NoSuchEntry when it is gone."""
+        return read_from(self.path, self.offset)
+
+
+class EntryWriter:
+    """A message on its way into the queue: nobody sees it before `commit` returns."""
+
+    __slots__ = ("_head", "_queue", "_writer", "id")
+
+    def __init__(self, queue: "Queue", id_: str, head: bytes) -> None:
+        """Create tmp/ID and write the envelope; `Queue.begin` calls this."""
+        self._queue, self.id, self._head = queue, id_, len(head)
+        self._writer = disk.Writer(f"{queue.path}/tmp/{id_}")
+        self._writer.write(head)
+
+    @property
+    def size(self) -> int:
+        """Octets of message written so far."""
+        return self._writer.size - self._head
+
+    def write(self, data: bytes) -> None:
+        """Add a piece of the message, with LF line ends; raise QueueFull or SystemTrouble."""
+        self._writer.write(data)
+
+    def commit(self) -> str:
+        """Put it into new/: when this returns its ID, it survives a power cut; wake a queue run."""
+        self._writer.publish(f"{self._queue.path}/new/{self.id}")
+        self._queue.pull()
+        return self.id
+
+    def abort(self) -> None:
+        """Throw it away; harmless when done twice, or after the commit."""
+        self._writer.abort()
+
+
+class Queue:
+    """A queue folder. Making the object touches nothing on disk."""
+
+    def __init__(self, path: str) -> None:
+        """Take the queue at `path`."""
+        self.path = path
+
+    # -- for those who put messages in ------------------------------------------------------------
+
+    def create(self) -> None:
+        """Make the folders and the trigger, where they are missing."""
+        for name in FOLDERS:
+            disk.make_directory(f"{self.path}/{name}", sync=True)
+        disk.make_fifo(f"{self.path}/trigger")
+
+    def begin(self, envelope: Envelope) -> EntryWriter:
+        """Begin an entry; its `id` is known at once. Raise QueueFull, SystemTrouble, BadEntry."""
+        return EntryWriter(self, make_id(), envelopes.encode(envelope))
+
+    def pull(self) -> bool:
+        """Wake a queue run that waits; tell whether there is one. Never blocks."""
+        return disk.pull(f"{self.path}/trigger")
+
+    # -- what there is ----------------------------------------------------------------------------
+
+    def new(self) -> Iterator[Place]:
+        """Yield what is due now, in no order."""
+        return self._list("new", State.NEW)
+
+    def held(self) -> Iterator[Place]:
+        """Yield what the operator holds."""
+        return self._list("hold", State.HOLD)
+
+    def bad(self) -> Iterator[Place]:
+        """Yield what was set aside."""
+        return self._list("bad", State.BAD)
+
+    def waiting(self) -> Iterator[Place]:
+        """Yield what waits, earliest first; this costs what waits."""
+        for minute in self.minutes():
+            yield from self._list(f"wait/{minute}", State.WAIT, from_minute(minute))
+
+    def all(self) -> Iterator[Place]:
+        """Yield every entry of whatever state."""
+        for listing in (self.new, self.waiting, self.held, self.bad):
+            yield from listing()
+
+    def minutes(self) -> list[str]:
+        """Give the minutes something is due in, earliest first: the folders of wait/."""
+        return sorted(name for name in _names(f"{self.path}/wait") if _minute.match(name))
+
+    def due(self, now: float) -> Iterator[Place]:
+        """Yield what is due at `now`: the minutes that have come, then new/.
+
+        The cost is what is due, and the number of minutes in wait/; not what waits in them.
+        """
+        for minute in self.minutes():
+            if from_minute(minute) > now:
+                break
+            yield from self._list(f"wait/{minute}", State.WAIT, from_minute(minute))
+        yield from self.new()
+
+    def next_due(self) -> float | None:
+        """When the earliest waiting entry is due, in seconds since 1970; None: nothing waits."""
+        minutes = self.minutes()
+        return from_minute(minutes[0]) if minutes else None
+
+    def find(self, id_: str) -> Place | None:
+        """Find an entry by its ID, wherever it is; None where there is none."""
+        if not is_id(id_):
+            return None
+        for state in (State.NEW, State.HOLD, State.BAD):
+            path = f"{self.path}/{state}/{id_}"
+            if os.path.lexists(path):
+                return Place(id_, path, state)
+        for minute in self.minutes():
+            path = f"{self.path}/wait/{minute}/{id_}"
+            if os.path.lexists(path):
+                return Place(id_, path, State.WAIT, from_minute(minute))
+        return None
+
+    def open(self, where: Place | str) -> Entry:
+        """Read an entry's envelope and journal, by Place or ID.
+
+        Raise NoSuchEntry when it is gone, BadEntry when it is no entry (then see `set_aside`).
+        """
+        place = self.find(where) if isinstance(where, str) else where
+        if place is None:
+            raise NoSuchEntry(f"No such entry in the queue: {where}")
+        if not is_id(place.id):
+            raise BadEntry(f"Not the name of a queue entry: {place.id!r}")
+        envelope, offset, start = read_head(place.path)
+        end = start.find(b"\n\n")
+        match = _message_id.search(start, 0, end if end >= 0 else len(start))
+        return Entry(
+            place.id,
+            place.path,
+            place.state,
+            place.due,
+            envelope,
+            offset,
+            match[1].decode("utf-8", "replace") if match else "",
+            self.journal(place.id),
+        )
+
+    def journal(self, id_: str) -> Journal:
+        """Read the journal of an entry; an empty one where there is none."""
+        try:
+            return journal.decode(read_from(f"{self.path}/log/{id_}", 0))
+        except NoSuchEntry:
+            return Journal()
+
+    # -- for the queue run ------------------------------------------------------------------------
+
+    def record(self, entry: Entry, reports: list[Report], now: float) -> None:
+        """Write reports to the journal; synced when this returns if one of them settles a path."""
+        data = journal.encode(now, reports)
+        self._append(entry, data, sync=any(report.settled for report in reports))
+        for report in reports:
+            entry.journal.add(now, report)
+
+    def record_notice(self, entry: Entry, action: str, dsn: str, now: float) -> None:
+        """Write to the journal that a DSN was committed, synced: it is sent once."""
+        notice = Notice(now, action, dsn)
+        self._append(entry, notice.line(), sync=True)
+        entry.journal.add_notice(notice)
+
+    def defer(self, entry: Entry, when: float) -> float:
+        """Move an entry to the minute of `when`, rounded up; give that minute.
+
+        An entry that an operator moved meanwhile stays where he put it; raise NoSuchEntry when it
+        was removed.
+        """
+        minute = to_minute(when)
+        target = f"{self.path}/wait/{minute}/{entry.id}"
+        self._move(entry.id, entry.path, target)
+        return from_minute(minute)
+
+    def settle(self, entry: Entry) -> None:
+        """Remove a finished entry, then its journal: the removal is the record."""
+        if not disk.remove(entry.path):
+            place = self.find(entry.id)
+            if place:
+                disk.remove(place.path)
+        if entry.journal.attempts or entry.journal.notices:
+            disk.remove(f"{self.path}/log/{entry.id}")
+
+    def set_aside(self, place: Place) -> None:
+        """Move what cannot be read to bad/."""
+        try:
+            disk.move(place.path, f"{self.path}/bad/{place.id}", sync=True)
+        except FileNotFoundError:
+            if os.path.lexists(place.path):
+                raise SystemTrouble(detail=f"no folder {self.path}/bad") from None
+
+    def tidy(self, now: float) -> None:
+        """Remove the folders of minutes that have come and are empty."""
+        for minute in self.minutes():
+            if from_minute(minute) > now:
+                break
+            disk.remove_directory(f"{self.path}/wait/{minute}")
+
+    # -- for the operator -------------------------------------------------------------------------
+
+    def hold(self, id_: str) -> None:
+        """Keep an entry from being tried until it is released."""
+        self._change(id_, State.HOLD)
+
+    def release(self, id_: str) -> None:
+        """Let a held entry go: it is due now."""
+        self._change(id_, State.NEW)
+
+    def retry(self, id_: str) -> None:
+        """Make a waiting entry due now."""
+        self._change(id_, State.NEW)
+
+    def remove(self, id_: str) -> None:
+        """Remove an entry and its journal, without any DSN; raise NoSuchEntry."""
+        place = self._need(id_)
+        disk.remove(place.path, sync=True)
+        disk.remove(f"{self.path}/log/{id_}")
+
+    # -- how ------------------------------------------------------------------------------------
+
+    def _list(self, folder: str, state: State, due: float = 0.0) -> Iterator[Place]:
+        base = f"{self.path}/{folder}"
+        for name in _names(base):
+            if not name.startswith("."):
+                yield Place(name, f"{base}/{name}", state, due)
+
+    def _need(self, id_: str) -> Place:
+        place = self.find(id_)
+        if place is None:
+            raise NoSuchEntry(f"No such entry in the queue: {id_}")
+        return place
+
+    def _change(self, id_: str, state: State) -> None:
+        place = self._need(id_)
+        if place.state != state:
+            self._move(id_, place.path, f"{self.path}/{state}/{id_}")
+        if state is State.NEW:
+            self.pull()
+
+    def _move(self, id_: str, source: str, target: str) -> None:
+        for _ in range(3):
+            try:
+                disk.move(source, target)
+                return
+            except FileNotFoundError:
+                if not os.path.lexists(source):
+                    if self.find(id_) is None:
+                        raise NoSuchEntry(f"No such entry in the queue: {id_}") from None
+                    return
+                # Synced: the new folder must not vanish with what is renamed into it.
+                disk.make_directory(os.path.dirname(target), sync=True)
+        raise SystemTrouble(detail=f"cannot rename {source} to {target}")
+
+    def _append(self, entry: Entry, data: bytes, *, sync: bool) -> None:
+        path = f"{self.path}/log/{entry.id}"
+        if entry.journal.torn:
+            data, entry.journal.torn = b"\n" + data, False
+        known = bool(entry.journal.attempts or entry.journal.notices)
+        disk.append(path, data, sync=sync)
+        if sync and known:
+            # An earlier line may have created the file without syncing its name.
+            disk.sync_directory(f"{self.path}/log")
+
+
+def to_minute(when: float) -> str:
+    """Name the first UTC minute that is not before `when`."""
+    return time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(-(-when // 60) * 60))
+
+
+def from_minute(minute: str) -> float:
+    """When a minute begins, in seconds since 1970."""
+    year, month, day = int(minute[:4]), int(minute[5:7]), int(minute[8:10])
+    return float(calendar.timegm((year, month, day, int(minute[11:13]), int(minute[14:16]), 0)))
+
+
+def read_head(path: str) -> tuple[Envelope, int, bytes]:
+    """Read the envelope of an entry's file: it, the message's offset, the message's first octets.
+
+    Raise NoSuchEntry when the file is gone, BadEntry when it is no entry.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            data = os.read(fd, _HEAD_READ)
+            end = data.find(b"\n\n")
+            while end < 0 and len(data) < HEAD_MOST:
+                more = os.read(fd, len(data) * 2)
+                if not more:
+                    break
+                start = len(data) - 1
+                data += more
+                end = data.find(b"\n\n", start)
+        finally:
+            os.close(fd)
+    except FileNotFoundError:
+        raise NoSuchEntry(f"No such entry in the queue: {os.path.basename(path)}") from None
+    except OSError as error:
+        if error.errno in (errno.EISDIR, errno.ELOOP):
+            raise BadEntry("Not a plain file") from None
+        raise disk.trouble(error, "read", path) from error
+    if end < 0:
+        raise BadEntry("The envelope has no end")
+    return envelopes.decode(data[:end]), end + 2, data[end + 2 :]
+
+
+def read_from(path: str, offset: int) -> bytes:
+    """Read a file from `offset` to its end; raise NoSuchEntry when it is gone."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            file.seek(offset)
+            return file.read()
+    except FileNotFoundError:
+        raise NoSuchEntry(f"No such entry in the queue: {os.path.basename(path)}") from None
+    except OSError as error:
+        raise disk.trouble(error, "read", path) from error
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise disk.trouble(error, "list", folder) from error

@@ -209,6 +209,24 @@ class NoSuchMessage(Failure):
     status, reply, exit = "5.2.0", 550, os.EX_NOINPUT
 
 
+class NoSuchFolder(Failure):
+    """No such folder in the Maildir."""
+
+    status, reply, exit = "5.2.0", 550, os.EX_NOINPUT
+
+
+class FolderExists(Failure):
+    """The folder exists already."""
+
+    status, reply, exit = "5.2.0", 550, os.EX_CANTCREAT
+
+
+class BadFolderName(Failure):
+    """No Maildir++ folder can have this name."""
+
+    status, reply, exit = "5.2.0", 550, os.EX_DATAERR
+
+
 class NoSuchDomain(Failure):
     """The domain does not exist."""
 

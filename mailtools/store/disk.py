@@ -53,9 +53,12 @@ class Writer:
         if self._waiting >= BUFFER:
             self._flush()
 
-    def publish(self, target: str) -> None:
-        """Make the file `target`: when this returns, file and name survive a power cut."""
-        self.close()
+    def publish(self, target: str, mtime: float | None = None) -> None:
+        """Make the file `target`: when this returns, file and name survive a power cut.
+
+        `mtime` is the modification time to give it, in seconds (default: now).
+        """
+        self.close(mtime)
         try:
             _call(os.rename, self.path, target)
         except OSError as error:
@@ -68,10 +71,12 @@ class Writer:
             remove(target)
             raise
 
-    def close(self) -> None:
+    def close(self, mtime: float | None = None) -> None:
         """Write and sync the content, and close; the name is not synced."""
         self._flush()
         try:
+            if mtime is not None:
+                _call(os.utime, self._fd, (mtime, mtime))
             _call(os.fsync, self._fd)
         except OSError as error:
             self.abort()
@@ -102,6 +107,29 @@ class Writer:
             _call(os.unlink, self.path)
         except OSError:
             pass  # litter in tmp/ is swept when it is 36 hours old
+
+
+def create(path: str, data: bytes = b"", mode: int = 0o600) -> bool:
+    """Create `path` with a short content, unsynced; False where the name is taken.
+
+    For lock files and marks, which mean something by being there; FileNotFoundError as it is.
+    """
+    try:
+        fd = _call(os.open, path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise trouble(error, "create", path) from error
+    try:
+        _call(os.write, fd, data)
+    except OSError as error:
+        remove(path)
+        raise trouble(error, "write", path) from error
+    finally:
+        os.close(fd)
+    return True
 
 
 def append(path: str, data: bytes, *, sync: bool = True, mode: int = 0o600) -> None:

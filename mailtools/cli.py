@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from mailtools import __version__
+from mailtools import __version__, log
 from mailtools.errors import Failure
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -61,13 +61,10 @@ def guarded(body: Callable[[], object], config_exit: int = os.EX_CONFIG) -> int:
 
 
 def complain(failure: Failure) -> None:
-    """Say a failure on stderr, every line of its detail behind the command's name."""
+    """Say a failure in the log's place, every line of its detail behind the command's name."""
     name = os.path.basename(sys.argv[0])
-    if not failure.detail:
-        print(f"{name}: {failure.text}", file=sys.stderr)
-        return
-    for line in failure.detail.split("\n"):
-        print(f"{name}: {line}", file=sys.stderr)
+    for line in (failure.detail or failure.text).split("\n"):
+        log.line(f"{name}: {line}")
 
 
 def command(name: str, *, mailer: bool = False) -> Callable[[Callable[..., object]], click.Command]:

@@ -159,7 +159,7 @@ class Config:
         return os.path.join(self.folder, os.path.expanduser(values[0][1]))
 
     def file(self, name: str) -> str:
-        """The path of a `file` setting, whose own grammar a service reads; "" where it is missing."""
+        """The path of a `file` setting, which a service reads itself; "" where it is missing."""
         assert SETTINGS[name].kind == "file"
         path = os.path.join(self.folder, name)
         return path if os.path.exists(path) else ""

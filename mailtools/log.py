@@ -20,7 +20,7 @@ def event(word: str, **keys: object) -> None:
     parts += [
         f"{key.rstrip('_')}={_value(value)}" for key, value in keys.items() if value is not None
     ]
-    _write(" ".join(parts))
+    line(" ".join(parts))
 
 
 def _value(value: object) -> str:
@@ -51,15 +51,16 @@ def _is_open(fd: int) -> bool:
 _TO_SYSLOG = _stderr_is_the_peer()
 
 
-def _write(line: str) -> None:
+def line(text: str) -> None:
+    """Write a line where events go: to stderr, or to syslog where stderr is the peer."""
     if _TO_SYSLOG:
         import syslog  # only under classic inetd
 
         name = os.path.basename(sys.argv[0])
         syslog.openlog(name, syslog.LOG_PID, syslog.LOG_MAIL)
-        syslog.syslog(syslog.LOG_INFO, line)
+        syslog.syslog(syslog.LOG_INFO, text)
         return
-    data = f"{line}\n".encode("utf-8", "backslashreplace")
+    data = f"{text}\n".encode("utf-8", "backslashreplace")
     try:
         os.write(2, data)  # one write a line: lines of many processes do not mix
     except OSError:

@@ -1,0 +1,199 @@
+"""Who accepts, and who forks: the same session under inetd, systemd, UCSPI, by hand, as a listener.
+
+| fd 0 is            | $LISTEN_FDS | --listen | what happens                                   |
+|--------------------|-------------|----------|------------------------------------------------|
+| a connected socket | -           | -        | inetd nowait, tcpserver: one session, then end |
+| a listening socket | -           | -        | inetd wait: a pool of processes accepts on it  |
+| a pipe, a terminal | -           | -        | a session by hand on descriptors 0 and 1       |
+| anything           | set         | -        | systemd: those sockets, connected or listening |
+| anything           | -           | given    | a pool on sockets of our own                   |
+
+A protocol says how to set a session up; nothing below knows which protocol it is.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mailtools.errors import ConnectionDied, Failure, SystemTrouble, TlsTrouble, Usage
+from mailtools.net.stream import Stream
+
+FIRST_PASSED = 3  # sd_listen_fds(3)
+BACKLOG = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end: IP address ("" for a local pipe or Unix socket), port, DNS name.
+
+    `local` is our own address and port of the connection, where there is one.
+    """
+
+    address: str = ""
+    port: int = 0
+    name: str = ""
+    local: str = ""
+    local_port: int = 0
+
+    def __str__(self) -> str:
+        """The address for logs."""
+        return self.address or "local"
+
+
+Session = Callable[[Stream, Peer], None]
+Setup = Callable[[], Session]
+Note = Callable[..., None]
+
+
+def serve(
+    setup: Setup,
+    *,
+    listen: Sequence[str] = (),
+    limit: int = 100,
+    refuse: Callable[[Failure], bytes],
+    note: Note,
+) -> None:
+    """Serve sessions in the way this process was launched; return when there are no more.
+
+    `setup` reads settings and gives the session function; a listener calls it again on SIGHUP.
+    `refuse` says in the protocol's words that there can be no session now. `note` logs an event.
+    Raises what `setup` raises, after the peer was refused.
+    """
+    handed = [] if listen else _passed_sockets() or _standard_input()
+    listening = [open_listener(where) for where in listen]
+    listening += [sock for sock in handed if _accepts(sock)]
+    if listening:
+        from mailtools.net.pool import Pool  # only listeners pay for it
+
+        Pool(setup, listening, limit, refuse, note, ours=bool(listen)).run()
+        return
+    _serve_one(setup, handed[0] if handed else None, refuse, note)
+
+
+def _serve_one(
+    setup: Setup, sock: socket.socket | None, refuse: Callable[[Failure], bytes], note: Note
+) -> None:
+    stream = Stream(sock)
+    try:
+        try:
+            session = setup()
+        except Failure as failure:
+            stream.write(refuse(failure))
+            raise
+        run_session(session, stream, peer_of(sock, os.environ), note)
+    finally:
+        stream.close()
+
+
+def run_session(session: Session, stream: Stream, peer: Peer, note: Note) -> None:
+    """Run a session; a connection that breaks ends it, and that is no fault of ours."""
+    try:
+        session(stream, peer)
+    except (ConnectionDied, TlsTrouble) as failure:
+        note("lost", client=peer, port=peer.port or None, reason=failure.text)
+
+
+# -- sockets --------------------------------------------------------------------------------------
+
+
+def open_listener(where: str) -> socket.socket:
+    """Bind and listen on `HOST:PORT`, `[ADDRESS]:PORT`, `:PORT` or `/path`; raise a Failure."""
+    if where.startswith("/"):
+        return _open_unix(where)
+    host, colon, port = where.rpartition(":")
+    if not colon or not port:
+        raise Usage(detail=f"--listen {where}: HOST:PORT expected, as in 127.0.0.1:25 or [::1]:25")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        found = socket.getaddrinfo(
+            host or "::", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, _, _, _, address = found[0]
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if not host else 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        raise SystemTrouble(detail=f"cannot listen on {where}: {error.strerror}") from error
+    return sock
+
+
+def _open_unix(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        try:
+            sock.bind(path)
+        except OSError:
+            # Left by a process that is gone? Only then may it be taken over.
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                if probe.connect_ex(path) == 0:
+                    raise
+            os.unlink(path)
+            sock.bind(path)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        raise SystemTrouble(detail=f"cannot listen on {path}: {error.strerror}") from error
+    return sock
+
+
+def _passed_sockets() -> list[socket.socket]:
+    """The sockets that systemd handed over (sd_listen_fds(3)); the variables are used up."""
+    count = os.environ.pop("LISTEN_FDS", "")
+    pid = os.environ.pop("LISTEN_PID", "")
+    for name in ("LISTEN_FDNAMES", "LISTEN_PIDFDID"):
+        os.environ.pop(name, None)
+    if not count.isdigit() or pid != str(os.getpid()):
+        return []
+    found = []
+    for fd in range(FIRST_PASSED, FIRST_PASSED + int(count)):
+        os.set_inheritable(fd, False)
+        sock = _socket_of(fd)
+        if sock is None:
+            raise SystemTrouble(detail=f"file descriptor {fd}, handed over, is not a socket")
+        found.append(sock)
+    return found
+
+
+def _standard_input() -> list[socket.socket]:
+    sock = _socket_of(0)
+    return [sock] if sock else []
+
+
+def _socket_of(fd: int) -> socket.socket | None:
+    """The stream socket on a descriptor, under a descriptor of its own; None where it is none."""
+    try:
+        sock = socket.socket(fileno=os.dup(fd))
+    except OSError:
+        return None
+    sock.settimeout(None)
+    return sock
+
+
+def _accepts(sock: socket.socket) -> bool:
+    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
+def peer_of(sock: socket.socket | None, environ: "os._Environ[str] | dict[str, str]") -> Peer:
+    """Say who the peer is: the socket's own word, else UCSPI's or systemd's variables."""
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            there, here = sock.getpeername(), sock.getsockname()
+        except OSError:  # already gone
+            return Peer()
+        name = environ.get("TCPREMOTEHOST", "")
+        return Peer(_plain(there[0]), there[1], name, _plain(here[0]), here[1])
+    address = environ.get("TCPREMOTEIP") or environ.get("REMOTE_ADDR") or ""
+    port = environ.get("TCPREMOTEPORT") or environ.get("REMOTE_PORT") or ""
+    return Peer(
+        _plain(address), int(port) if port.isdigit() else 0, environ.get("TCPREMOTEHOST", "")
+    )
+
+
+def _plain(address: str) -> str:
+    """An IPv4 address that came over an IPv6 socket is an IPv4 address (RFC 4291 2.5.5.2)."""
+    if address.lower().startswith("::ffff:") and "." in address:
+        return address[7:]
+    return address.partition("%")[0]

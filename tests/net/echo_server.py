@@ -1,0 +1,42 @@
+"""A protocol for the tests of `net/serve.py`: greets with a word, echoes lines, `quit` ends."""
+
+import os
+import sys
+from pathlib import Path
+
+from mailtools.errors import Failure, Misconfigured
+from mailtools.log import event
+from mailtools.net.serve import Peer, Session, serve
+from mailtools.net.stream import Stream
+
+word_file, limit, *listen = sys.argv[1:]
+
+
+def setup() -> Session:
+    word = Path(word_file).read_text().strip()
+    if not word:
+        raise Misconfigured(detail=f"{word_file}: is empty")
+
+    def session(stream: Stream, peer: Peer) -> None:
+        stream.write(f"{word} {peer} {os.getpid()}\n".encode())
+        while True:
+            data = stream.read(30)
+            if not data or data.startswith(b"quit"):
+                return
+            if data.startswith(b"die"):
+                os._exit(9)
+            if data.startswith(b"raise"):
+                raise ValueError("a bug")
+            stream.write(data)
+
+    return session
+
+
+def refuse(failure: Failure) -> bytes:
+    return f"no {failure.status}\n".encode()
+
+
+try:
+    serve(setup, listen=listen, limit=int(limit), refuse=refuse, note=event)
+except Failure as failure:
+    sys.exit(failure.exit)

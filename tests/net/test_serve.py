@@ -1,0 +1,259 @@
+"""Every way to launch a server (the table of `net/serve.py`), with real processes and sockets."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SERVER = Path(__file__).with_name("echo_server.py")
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def word(tmp_path: Path) -> Path:
+    path = tmp_path / "word"
+    path.write_text("hello\n")
+    return path
+
+
+@pytest.fixture
+def start(word: Path) -> Iterator[Start]:
+    running: list[subprocess.Popen[bytes]] = []
+
+    def starter(*arguments: str, limit: int = 20, **extra: Any) -> subprocess.Popen[bytes]:
+        command = [sys.executable, str(SERVER), str(word), str(limit), *arguments]
+        process = subprocess.Popen(extra.pop("prefix", []) + command, **extra)
+        running.append(process)
+        return process
+
+    yield starter
+    for process in running:
+        process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream:
+                stream.close()
+
+
+@pytest.fixture
+def listener(start: Start) -> Callable[..., tuple[subprocess.Popen[bytes], tuple[str, int]]]:
+    def begin(where: str = "127.0.0.1:0", **extra: Any) -> Any:
+        process = start(where, stderr=subprocess.PIPE, **extra)
+        line = wait_for(process, b"listening")
+        host, _, port = line.split()[1].partition(b"=")[2].rpartition(b":")
+        return process, (host.strip(b"[]").decode(), int(port))
+
+    return begin
+
+
+def wait_for(process: subprocess.Popen[bytes], word: bytes) -> bytes:
+    assert process.stderr
+    for line in process.stderr:
+        if line.startswith(word):
+            return line
+    raise AssertionError(f"the server ended without {word!r}")
+
+
+def connect(address: tuple[str, int]) -> tuple[socket.socket, list[bytes]]:
+    sock = socket.create_connection(address, 20)
+    return sock, sock.makefile("rb").readline().split()
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname(), 20)
+        return client, server.accept()[0]
+
+
+def test_inetd_nowait(start: Start) -> None:
+    client, connection = tcp_pair()
+    with client, connection:
+        process = start(stdin=connection, stdout=connection)
+        connection.close()
+        assert client.makefile("rb").readline().split()[:2] == [b"hello", b"127.0.0.1"]
+        client.sendall(b"quit\n")
+        assert client.recv(1) == b""
+        assert process.wait() == 0
+
+
+def test_by_hand_on_a_pipe(start: Start) -> None:
+    process = start(stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    out, _ = process.communicate(b"echo this\n")
+    assert out.startswith(b"hello local ")
+    assert out.endswith(b"echo this\n")
+    assert process.returncode == 0
+
+
+def test_ucspi_says_who_the_peer_is(start: Start) -> None:
+    environ = {**os.environ, "TCPREMOTEIP": "::ffff:192.0.2.7", "TCPREMOTEPORT": "4711"}
+    process = start(stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ)
+    assert process.communicate(b"quit\n")[0].split()[1] == b"192.0.2.7"
+
+
+def test_a_broken_set_up_refuses_in_the_protocols_words(start: Start, word: Path) -> None:
+    word.write_text("")
+    client, connection = tcp_pair()
+    with client, connection:
+        process = start(stdin=connection, stdout=connection)
+        connection.close()
+        assert client.makefile("rb").read() == b"no 4.3.5\n"
+        assert process.wait() == os.EX_CONFIG
+
+
+def test_inetd_wait(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        start(stdin=server, stderr=subprocess.DEVNULL)
+        for _ in range(3):
+            sock, greeting = connect(server.getsockname())
+            with sock:
+                assert greeting[0] == b"hello"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.mark.skipif(not shutil.which("systemd-socket-activate"), reason="needs systemd")
+@pytest.mark.parametrize("options", [[], ["--accept"], ["--accept", "--inetd"]])
+def test_systemd_sockets(start: Start, options: list[str]) -> None:
+    port = free_port()
+    prefix = ["systemd-socket-activate", "-l", f"127.0.0.1:{port}", *options]
+    process = start(prefix=prefix, stderr=subprocess.PIPE)
+    wait_for(process, b"Listening on")
+    for _ in range(2):
+        sock, greeting = connect(("127.0.0.1", port))
+        with sock:
+            assert greeting[0] == b"hello"
+            sock.sendall(b"quit\n")
+            assert sock.recv(1) == b""
+
+
+@pytest.mark.skipif(not shutil.which("tcpserver"), reason="needs ucspi-tcp")
+def test_tcpserver(start: Start) -> None:
+    port = free_port()
+    prefix = ["tcpserver", "-1", "-H", "-R", "-l0", "127.0.0.1", str(port)]
+    process = start(prefix=prefix, stdout=subprocess.PIPE)
+    assert process.stdout
+    assert process.stdout.readline().strip() == str(port).encode()
+    sock, greeting = connect(("127.0.0.1", port))
+    with sock:
+        assert greeting[:2] == [b"hello", b"127.0.0.1"]
+
+
+def test_many_at_a_time_then_refused_beyond_the_limit(listener: Any) -> None:
+    _, address = listener(limit=8)
+    open_ones = [connect(address) for _ in range(8)]
+    assert len({greeting[2] for _, greeting in open_ones}) == 8  # a process each
+    refused, words = connect(address)
+    assert words == [b"no", b"4.3.2"]
+    refused.close()
+    sock, _ = open_ones.pop()
+    sock.sendall(b"quit\n")
+    assert sock.recv(1) == b""
+    again, greeting = connect(address)
+    assert greeting[0] == b"hello"
+    for one in [sock, again, *(sock for sock, _ in open_ones)]:
+        one.close()
+
+
+def test_a_process_serves_again_and_again(listener: Any) -> None:
+    _, address = listener(limit=2)
+    processes = set()
+    for _ in range(20):
+        sock, greeting = connect(address)
+        processes.add(greeting[2])
+        sock.sendall(b"quit\n")
+        assert sock.recv(1) == b""
+        sock.close()
+    assert len(processes) <= 2
+
+
+@pytest.mark.parametrize("end", [b"die\n", b"raise\n"])
+def test_a_process_that_dies_takes_one_session_with_it(listener: Any, end: bytes) -> None:
+    process, address = listener(limit=3)
+    other, _ = connect(address)
+    sock, _ = connect(address)
+    sock.sendall(end)
+    assert sock.recv(1) == b""
+    wait_for(process, b"session-died")
+    other.sendall(b"still here\n")
+    assert other.recv(100) == b"still here\n"
+    third, greeting = connect(address)
+    assert greeting[0] == b"hello"
+    for one in (other, sock, third):
+        one.close()
+
+
+def test_hangup_reads_again_and_keeps_the_sessions(listener: Any, word: Path) -> None:
+    process, address = listener()
+    old, greeting = connect(address)
+    assert greeting[0] == b"hello"
+    word.write_text("moin\n")
+    process.send_signal(signal.SIGHUP)
+    wait_for(process, b"reloaded")
+    new, greeting = connect(address)
+    assert greeting[0] == b"moin"
+    old.sendall(b"on\n")
+    assert old.recv(100) == b"on\n"
+    word.write_text("")
+    process.send_signal(signal.SIGHUP)
+    wait_for(process, b"reload-failed")
+    last, greeting = connect(address)
+    assert greeting[0] == b"moin"
+    for one in (old, new, last):
+        one.close()
+
+
+def test_terminate_lets_sessions_finish(listener: Any) -> None:
+    process, address = listener()
+    sock, _ = connect(address)
+    process.send_signal(signal.SIGTERM)
+    # The listening socket goes first; then the session may still take its time.
+    while True:
+        try:
+            socket.create_connection(address, 20).close()
+        except (ConnectionRefusedError, ConnectionResetError):
+            break
+    sock.sendall(b"last words\n")
+    assert sock.recv(100) == b"last words\n"
+    sock.sendall(b"quit\n")
+    assert sock.recv(1) == b""
+    sock.close()
+    assert process.wait(20) == 0
+
+
+def test_unix_socket_is_taken_over_from_a_dead_process(start: Start, tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    for _ in range(2):
+        process = start(path, stderr=subprocess.PIPE)
+        wait_for(process, b"listening")
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(path)
+            assert sock.makefile("rb").readline().split()[:2] == [b"hello", b"local"]
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("where", ["127.0.0.1", "nowhere.invalid:1", "127.0.0.1:http2x"])
+def test_a_bad_address_is_named(start: Start, where: str) -> None:
+    assert start(where).wait() in (os.EX_USAGE, os.EX_TEMPFAIL)
+
+
+def test_ipv6(listener: Any) -> None:
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    try:
+        _, address = listener("[::1]:0")
+    except AssertionError:
+        pytest.skip("no IPv6 loopback here")
+    sock, greeting = connect(address)
+    with sock:
+        assert greeting[1] == b"::1"

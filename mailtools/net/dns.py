@@ -1,0 +1,350 @@
+"""DNS: exchangers, addresses and the other records mail asks for, through a recursive resolver.
+
+Uses dnspython's messages over sockets of our own (RFC 1035, EDNS of RFC 6891, TCP where an answer
+was cut short); "no such name", "no such record" and "could not be found out" stay three things,
+since a bounce hangs on the difference. Answers are kept for as long as they may be (RFC 2308 for
+the empty ones), so that the cache outlives a job. No search list: mail's names are whole.
+
+A Resolver may be used by several threads.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import select
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+
+from mailtools.errors import DnsTrouble, Misconfigured
+
+PORT = 53
+PAYLOAD = 1232  # octets over UDP that are not cut up on the way (DNS flag day 2020)
+TTL_MOST = 86400  # seconds
+TTL_NEGATIVE_MOST = 900
+TTL_TROUBLE = 5  # so that many jobs for a broken zone do not each wait for it (RFC 9520 3.2)
+CHAIN_MOST = 8  # CNAMEs followed by further questions
+CACHE_MOST = 20_000  # answers kept
+
+SYSTEM = "/etc/resolv.conf"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The records of one type at a name, as text; none when it has no such record.
+
+    Shapes: A and AAAA the address; MX `10 mail.example.org` (`0 ` for the null MX of RFC 7505);
+    PTR the name; TXT the strings joined, a byte the character of that number (latin-1); TLSA
+    `3 1 1 0c72…`. Names have no dot at their end.
+    """
+
+    records: tuple[str, ...] = ()
+    exists: bool = True
+    """False for NXDOMAIN (RFC 8020)."""
+    secure: bool = False
+    """Whether DNSSEC vouches for it: the AD bit of a resolver that may be believed."""
+    name: str = ""
+    """Where CNAMEs led, in lower case (RFC 7672 2.2.2 asks for it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Whom to ask: addresses with ports, and whether their AD bit is believed."""
+
+    addresses: tuple[tuple[str, int], ...]
+    trusted: bool
+    timeout: float = 5.0  # seconds for one question to one server
+    attempts: int = 2
+
+
+class Resolver:
+    """Asks recursive resolvers and remembers what they said."""
+
+    def __init__(self, server: str = "", *, timeout: float = 0, attempts: int = 0) -> None:
+        """Ask `server` (address or address:port), else those of resolv.conf(5).
+
+        `timeout` is in seconds for one try at one server. The AD bit is believed from a loopback
+        address, from a named `server`, and where resolv.conf says `options trust-ad`. Raises
+        Misconfigured.
+        """
+        self._fixed = _named_server(server) if server else None
+        self._timeout, self._attempts = timeout, attempts
+        self._system: Servers | None = None
+        self._stamp = -1
+        self._cache: dict[tuple[str, str], tuple[float, Answer | DnsTrouble]] = {}
+
+    def lookup(self, name: str, rrtype: str) -> Answer:
+        """Give the records of `rrtype` at `name` (ASCII), CNAMEs followed; raise DnsTrouble."""
+        key = (name.lower().rstrip("."), rrtype)
+        known = self._cache.get(key)
+        now = time.monotonic()
+        if known is None or known[0] < now:
+            answer, seconds = self._ask(*key)
+            if len(self._cache) >= CACHE_MOST:
+                self._forget(now)
+            known = (now + seconds, answer)
+            self._cache[key] = known
+        if isinstance(known[1], DnsTrouble):
+            # A new one each time: threads must not share a traceback.
+            raise DnsTrouble(known[1].text)
+        return known[1]
+
+    def exchangers(self, domain: str) -> Answer:
+        """Give the MX records of a domain."""
+        return self.lookup(domain, "MX")
+
+    def addresses(self, host: str) -> tuple[str, ...]:
+        """Give the IPv6 and IPv4 addresses of a host, in this order; raise DnsTrouble.
+
+        One family that cannot be found out is left out where the other gave addresses.
+        """
+        found: list[str] = []
+        trouble: DnsTrouble | None = None
+        for rrtype in ("AAAA", "A"):
+            try:
+                answer = self.lookup(host, rrtype)
+            except DnsTrouble as failure:
+                trouble = failure
+                continue
+            if not answer.exists:
+                break
+            found += answer.records
+        if trouble and not found:
+            raise trouble
+        return tuple(found)
+
+    # -- asking -----------------------------------------------------------------------------------
+
+    def _ask(self, name: str, rrtype: str) -> tuple[Answer | DnsTrouble, float]:
+        try:
+            target = dns.name.Name([*(label.encode("ascii") for label in name.split(".")), b""])
+        except (dns.exception.DNSException, UnicodeEncodeError):
+            return Answer(exists=False), TTL_NEGATIVE_MOST  # no such name can exist
+        servers = self._servers()
+        kind = dns.rdatatype.from_text(rrtype)
+        secure, shortest = servers.trusted, float(TTL_MOST)
+        try:
+            for _ in range(CHAIN_MOST):
+                response = _query(servers, target, kind)
+                secure = secure and bool(response.flags & dns.flags.AD)
+                chain = response.resolve_chaining()
+                shortest = min(shortest, chain.minimum_ttl)
+                answer = _answer(response, chain, secure)
+                if answer is not None:
+                    negative = not answer.records
+                    return answer, min(shortest, TTL_NEGATIVE_MOST) if negative else shortest
+                target = chain.canonical_name  # a resolver that leaves the chain to us
+            trouble = "too many CNAMEs"
+        except DnsTrouble as failure:
+            trouble = failure.text
+        except dns.exception.DNSException as error:
+            trouble = str(error) or type(error).__name__
+        return DnsTrouble(f"DNS lookup of {rrtype} {name} failed: {trouble}"), TTL_TROUBLE
+
+    def _servers(self) -> Servers:
+        servers = self._fixed or self._system_servers()
+        if self._timeout or self._attempts:
+            timeout, attempts = self._timeout or servers.timeout, self._attempts
+            return Servers(
+                servers.addresses, servers.trusted, timeout, attempts or servers.attempts
+            )
+        return servers
+
+    def _system_servers(self) -> Servers:
+        try:
+            stamp = os.stat(SYSTEM).st_mtime_ns
+        except OSError:
+            stamp = 0
+        if self._system is None or stamp != self._stamp:
+            self._system, self._stamp = _read_system(SYSTEM), stamp
+        return self._system
+
+    def _forget(self, now: float) -> None:
+        for key, (until, _) in list(self._cache.items()):
+            if until < now:
+                self._cache.pop(key, None)
+        if len(self._cache) >= CACHE_MOST:
+            self._cache.clear()
+
+
+def reverse_name(address: str) -> str:
+    """Give the name where the PTR record of an IP address lies."""
+    return ipaddress.ip_address(address).reverse_pointer
+
+
+def _answer(
+    response: dns.message.QueryMessage, chain: dns.message.ChainingResult, secure: bool
+) -> Answer | None:
+    name = _plain(chain.canonical_name).lower()
+    if chain.answer is not None:
+        records = tuple(_text(record) for record in chain.answer)
+        return Answer(records, True, secure, name)
+    if response.rcode() == dns.rcode.NXDOMAIN:
+        return Answer((), False, secure, name)
+    if chain.cnames and not response.authority:
+        return None  # the chain was not followed to its end
+    return Answer((), True, secure, name)
+
+
+def _query(
+    servers: Servers, name: dns.name.Name, rrtype: dns.rdatatype.RdataType
+) -> dns.message.QueryMessage:
+    said = ""
+    for _ in range(servers.attempts):
+        for server in servers.addresses:
+            try:
+                response = _exchange(server, name, rrtype, servers.timeout)
+            except (OSError, dns.exception.DNSException) as error:
+                said = f"{server[0]} cannot be asked: {error}"
+                continue
+            if response is None:
+                said = f"no answer from {server[0]} in {servers.timeout:g} seconds"
+            elif response.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+                return response
+            else:
+                said = f"{server[0]} said {dns.rcode.to_text(response.rcode())}"
+    raise DnsTrouble(said or "no DNS server is known")
+
+
+def _exchange(
+    server: tuple[str, int], name: dns.name.Name, rrtype: dns.rdatatype.RdataType, timeout: float
+) -> dns.message.QueryMessage | None:
+    # The AD bit in a question asks for it in the answer (RFC 6840 5.7).
+    question = dns.message.make_query(
+        name, rrtype, use_edns=0, payload=PAYLOAD, flags=dns.flags.RD | dns.flags.AD
+    )
+    response = _over_udp(server, question, timeout)
+    if response is not None and response.rcode() in (dns.rcode.FORMERR, dns.rcode.NOTIMP):
+        question.use_edns(False)  # RFC 6891 7: a server from before EDNS
+        response = _over_udp(server, question, timeout)
+    if response is not None and response.flags & dns.flags.TC:
+        response = _over_tcp(server, question, timeout)
+    return response
+
+
+def _over_udp(
+    server: tuple[str, int], question: dns.message.QueryMessage, timeout: float
+) -> dns.message.QueryMessage | None:
+    end = time.monotonic() + timeout
+    with socket.socket(_family(server[0]), socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.connect(server)  # answers from elsewhere do not come in
+        sock.send(question.to_wire())
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        while poll.poll(max(0.0, end - time.monotonic()) * 1000):
+            response = _read(sock.recv(65535), question)
+            if response is not None:
+                return response
+    return None
+
+
+def _over_tcp(
+    server: tuple[str, int], question: dns.message.QueryMessage, timeout: float
+) -> dns.message.QueryMessage | None:
+    wire = question.to_wire()
+    try:
+        with socket.create_connection(server, timeout) as sock:
+            sock.sendall(len(wire).to_bytes(2, "big") + wire)
+            with sock.makefile("rb") as file:
+                size = int.from_bytes(file.read(2), "big")
+                return _read(file.read(size), question)
+    except TimeoutError:
+        return None
+
+
+def _read(data: bytes, question: dns.message.QueryMessage) -> dns.message.QueryMessage | None:
+    """Read a response; None for what does not answer the question (a forgery, an old one)."""
+    try:
+        response = dns.message.from_wire(data, ignore_trailing=True)
+    except dns.message.Truncated as cut:
+        response = cut.kwargs["message"]
+    except (dns.exception.DNSException, ValueError):
+        return None
+    if not isinstance(response, dns.message.QueryMessage) or not question.is_response(response):
+        return None
+    return response
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+# -- records as text ------------------------------------------------------------------------------
+
+
+def _plain(name: dns.name.Name) -> str:
+    return name.to_text(omit_final_dot=True).rstrip(".")
+
+
+def _text(record: Any) -> str:
+    kind = record.rdtype
+    if kind == dns.rdatatype.MX:
+        return f"{record.preference} {_plain(record.exchange)}"
+    if kind in (dns.rdatatype.PTR, dns.rdatatype.CNAME, dns.rdatatype.NS):
+        return _plain(record.target)
+    if kind == dns.rdatatype.TXT:
+        return b"".join(record.strings).decode("latin-1")
+    if kind == dns.rdatatype.TLSA:
+        return f"{record.usage} {record.selector} {record.mtype} {record.cert.hex()}"
+    return str(record.to_text())
+
+
+# -- whom to ask ----------------------------------------------------------------------------------
+
+
+def _named_server(text: str) -> Servers:
+    host, port = text, str(PORT)
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        port = rest[1:] or (port if bracket and not rest else "")
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    try:
+        ipaddress.ip_address(host)
+        number = int(port)
+    except ValueError:
+        raise Misconfigured(
+            detail=f"resolver: {text!r} is not an address or address:port"
+        ) from None
+    return Servers(((host, number),), True)
+
+
+def _read_system(path: str) -> Servers:
+    """Read resolv.conf(5): nameserver lines and the options timeout, attempts, trust-ad."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            lines = [line.split() for line in file]
+    except OSError:
+        lines = []
+    hosts = [words[1].partition("%")[0] for words in lines if words[:1] == ["nameserver"]][:3]
+    options = [word for words in lines if words[:1] == ["options"] for word in words[1:]]
+    numbers = dict(option.split(":", 1) for option in options if ":" in option)
+    hosts = hosts or ["127.0.0.1"]
+    trusted = "trust-ad" in options or all(_is_loopback(host) for host in hosts)
+    return Servers(
+        tuple((host, PORT) for host in hosts),
+        trusted,
+        _number(numbers.get("timeout"), 5),
+        _number(numbers.get("attempts"), 2),
+    )
+
+
+def _number(text: str | None, default: int) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and int(text) else default
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

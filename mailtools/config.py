@@ -171,7 +171,8 @@ class Config:
         place = (
             f"{os.path.join(self.folder, name)}:{line}" if line else os.path.join(self.folder, name)
         )
-        self._faults.append(f"{place}: {what}")
+        if (fault := f"{place}: {what}") not in self._faults:
+            self._faults.append(fault)
 
     def check(self) -> None:
         """Raise Misconfigured with every fault noted so far, a line each."""

@@ -14,7 +14,7 @@ LOCAL_PART_MOST = 64  # octets, RFC 5321 4.5.3.1.1
 DOMAIN_MOST = 255  # octets, RFC 5321 4.5.3.1.2
 PATH_MOST = 256  # octets with the brackets, RFC 5321 4.5.3.1.3
 
-_ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~-"
+_ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-"
 _UTF8 = "\u0080-\ud7ff\ue000-\U0010ffff"
 _DOT_STRING = rf"[{_ATEXT}{_UTF8}]+(?:\.[{_ATEXT}{_UTF8}]+)*"
 _QUOTED = rf'"(?:[ !#-\[\]-~{_UTF8}]|\\[ -~])*"'

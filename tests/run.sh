@@ -1,0 +1,37 @@
+#!/bin/sh
+# Install what the tests need, then run them all: ruff, mypy, import contracts, pytest.
+# As root on Debian or Ubuntu the clients and peers of tests/packages.txt are installed too;
+# without them their tests are skipped. Arguments go to pytest: tests/run.sh tests/mail -x
+set -eu
+cd "$(dirname "$0")/.."
+
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && [ -z "${MAILTOOLS_NO_APT-}" ]; then
+    missing=""
+    for package in python3-venv $(grep -v '^#' tests/packages.txt); do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
+            missing="$missing $package"
+    done
+    if [ -n "$missing" ]; then
+        echo "Installing:$missing"
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get update -qq
+        # shellcheck disable=SC2086 # words are wanted
+        apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    fi
+fi
+
+venv=${VIRTUAL_ENV:-.venv}
+if [ ! -x "$venv/bin/python" ]; then
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        { echo "mailtools needs Python 3.11 or newer; this is $(python3 --version)" >&2; exit 69; }
+    python3 -m venv "$venv" ||
+        { echo "python3 -m venv failed: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 69; }
+fi
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+
+run() { echo "== $*"; "$@"; }
+run "$venv/bin/ruff" format --check .
+run "$venv/bin/ruff" check .
+run "$venv/bin/mypy"
+run "$venv/bin/lint-imports" --no-cache
+run "$venv/bin/python" -m pytest -n auto --dist loadgroup "$@"

@@ -1,4 +1,4 @@
-"""Start-up is a feature: what each command must not load before it is asked to (design of inetd)."""
+"""Start-up is a feature: what each command must not load before it is asked to."""
 
 import subprocess
 import sys

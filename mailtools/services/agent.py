@@ -87,11 +87,10 @@ class Job:
     def _read_head(self) -> tuple[Envelope, int]:
         if self._head is None:
             try:
-                envelope, offset, _ = read_head(self.path)
+                self._head = read_head(self.path)
             except NoSuchEntry:
                 # Not permanent: an operator may have held or moved it, and will see it again.
                 raise SystemTrouble("The queue entry is not there any more") from None
-            self._head = envelope, offset
         return self._head
 
 

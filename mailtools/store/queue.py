@@ -66,6 +66,8 @@ class Entry:
     envelope: Envelope
     offset: int
     """Where the message begins in the file."""
+    size: int
+    """Octets of the message as it lies on disk."""
     message_id: str = ""
     """The Message-ID field, when it stands in the first octets of the message."""
     journal: Journal = field(default_factory=Journal)
@@ -74,11 +76,6 @@ class Entry:
     def arrival(self) -> float:
         """When it arrived, in seconds since 1970: its ID says so."""
         return arrival(self.id)
-
-    @property
-    def size(self) -> int:
-        """Octets of the message as it lies on disk."""
-        return os.stat(self.path).st_size - self.offset
 
     @property
     def pending(self) -> list[ForwardPath]:
@@ -214,7 +211,7 @@ class Queue:
             raise NoSuchEntry(f"No such entry in the queue: {where}")
         if not is_id(place.id):
             raise BadEntry(f"Not the name of a queue entry: {place.id!r}")
-        envelope, offset, start = read_head(place.path)
+        envelope, offset, start, size = _read_head(place.path)
         end = start.find(b"\n\n")
         match = _message_id.search(start, 0, end if end >= 0 else len(start))
         return Entry(
@@ -224,6 +221,7 @@ class Queue:
             place.due,
             envelope,
             offset,
+            size,
             match[1].decode("utf-8", "replace") if match else "",
             self.journal(place.id),
         )
@@ -362,14 +360,20 @@ def from_minute(minute: str) -> float:
     return float(calendar.timegm((year, month, day, int(minute[11:13]), int(minute[14:16]), 0)))
 
 
-def read_head(path: str) -> tuple[Envelope, int, bytes]:
-    """Read the envelope of an entry's file: it, the message's offset, the message's first octets.
+def read_head(path: str) -> tuple[Envelope, int]:
+    """Read the envelope of an entry's file: it, and the message's offset.
 
     Raise NoSuchEntry when the file is gone, BadEntry when it is no entry.
     """
+    return _read_head(path)[:2]
+
+
+def _read_head(path: str) -> tuple[Envelope, int, bytes, int]:
+    # The envelope, the message's offset, its first octets and its size.
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
+            size = os.fstat(fd).st_size
             data = os.read(fd, _HEAD_READ)
             end = data.find(b"\n\n")
             while end < 0 and len(data) < HEAD_MOST:
@@ -389,7 +393,7 @@ def read_head(path: str) -> tuple[Envelope, int, bytes]:
         raise disk.trouble(error, "read", path) from error
     if end < 0:
         raise BadEntry("The envelope has no end")
-    return envelopes.decode(data[:end]), end + 2, data[end + 2 :]
+    return envelopes.decode(data[:end]), end + 2, data[end + 2 :], size - end - 2
 
 
 def read_from(path: str, offset: int) -> bytes:

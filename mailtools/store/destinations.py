@@ -1,0 +1,111 @@
+"""What is known of destinations that did not answer: dest/NAME, a hint that may be lost.
+
+The last line of a file counts: until when nothing is tried, how often in a row there was no answer,
+and what was said last. Removing the file makes the destination tried again at once.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+
+from mailtools.store import disk
+
+_odd = re.compile(r"[^A-Za-z0-9.:\[\]_@=+-]")
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A destination that did not answer."""
+
+    until: float
+    """When it may be tried again, in seconds since 1970."""
+    failures: int
+    """Attempts in a row without an answer."""
+    status: str
+    text: str
+
+
+class Destinations:
+    """The folder dest/ of a queue."""
+
+    def __init__(self, folder: str) -> None:
+        """Take the folder; nothing is read yet."""
+        self._folder = folder
+        self._known: dict[str, Silence] | None = None
+
+    def silent(self, name: str, now: float) -> Silence | None:
+        """Give what is known of a destination that must not be tried now, else None."""
+        known = self._load()
+        if not known:
+            return None
+        silence = known.get(name)
+        if silence is None or silence.until <= now:
+            return None
+        if not os.path.exists(self._path(name)):  # an operator removed it
+            del known[name]
+            return None
+        return silence
+
+    def failed(self, name: str, until: float, status: str, text: str) -> None:
+        """Note that a destination did not answer, and is to be left alone until `until`."""
+        known = self._load()
+        failures = known[name].failures + 1 if name in known else 1
+        known[name] = Silence(until, failures, status, text)
+        line = f"{until:.0f}\t{failures}\t{status}\t{text}\n"
+        disk.append(self._path(name), line.encode("utf-8", "replace"), sync=False)
+
+    def failures(self, name: str) -> int:
+        """How often in a row a destination did not answer."""
+        silence = self._load().get(name)
+        return silence.failures if silence else 0
+
+    def answered(self, name: str) -> None:
+        """Forget what was wrong with a destination."""
+        known = self._load()
+        if name in known:
+            del known[name]
+            disk.remove(self._path(name))
+
+    def forget(self) -> None:
+        """Read the folder afresh when next asked."""
+        self._known = None
+
+    def all(self) -> dict[str, Silence]:
+        """Give all that is known, by destination."""
+        return dict(self._load())
+
+    def _load(self) -> dict[str, Silence]:
+        if self._known is None:
+            self._known = {}
+            try:
+                names = os.listdir(self._folder)
+            except OSError:
+                names = []
+            for name in names:
+                silence = self._read(name)
+                if silence:
+                    self._known[_decode(name)] = silence
+        return self._known
+
+    def _read(self, name: str) -> Silence | None:
+        try:
+            with open(f"{self._folder}/{name}", encoding="utf-8", errors="replace") as file:
+                lines = [line for line in file.read().split("\n")[:-1] if line.count("\t") == 3]
+            until, failures, status, text = lines[-1].split("\t")
+            return Silence(float(until), int(failures), status, text)
+        except (OSError, IndexError, ValueError):
+            return None
+
+    def _path(self, name: str) -> str:
+        return f"{self._folder}/{_odd.sub(_encode, name)}"
+
+
+def _encode(match: re.Match[str]) -> str:
+    return "".join(f"%{octet:02X}" for octet in match[0].encode("utf-8", "surrogateescape"))
+
+
+def _decode(name: str) -> str:
+    octets = re.sub(
+        rb"%([0-9A-F]{2})", lambda match: bytes([int(match[1], 16)]), name.encode(errors="replace")
+    )
+    return octets.decode("utf-8", "replace")

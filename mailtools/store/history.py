@@ -1,0 +1,113 @@
+"""What became of every finished message: history/DAY, kept for some days, then removed.
+
+Lines of TAB-separated fields, each beginning with the queue ID and the time:
+
+    ID  TIME  from      reverse-path  size  Message-ID  client
+    ID  TIME  ACTION    forward-path  status  text              (each report, oldest first)
+    ID  TIME  notified  action  ID of the DSN
+    ID  TIME  removed   by the operator
+
+The file is appended to without sync: a power cut may cost the newest lines, never a message.
+"""
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mailtools.mail.reply import one_line
+from mailtools.store import disk
+from mailtools.store.journal import NOTIFIED
+from mailtools.store.queue import Entry
+
+_day = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
+FROM = "from"
+REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A line of the history: its ID, its time, its word, and the fields behind it."""
+
+    id: str
+    time: float
+    word: str
+    fields: tuple[str, ...]
+
+
+def lines_of(entry: Entry) -> bytes:
+    """Write the history of a finished entry, from its journal."""
+    envelope = entry.envelope
+    head = f"{entry.id}\t{entry.arrival:.0f}\t{FROM}"
+    facts = f"{envelope.reverse_path}\t{entry.size}\t{entry.message_id}\t{envelope.client}"
+    lines = [f"{head}\t{facts}\n"]
+    for when, report in entry.journal.attempts:
+        lines.append(
+            f"{entry.id}\t{when:.0f}\t{report.action}\t{report.forward_path}"
+            f"\t{report.status}\t{one_line(report.text)}\n"
+        )
+    for notice in entry.journal.notices:
+        lines.append(f"{entry.id}\t{notice.time:.0f}\t{NOTIFIED}\t{notice.action}\t{notice.id}\n")
+    return "".join(lines).encode("utf-8", "replace")
+
+
+class History:
+    """The folder history/ of a queue."""
+
+    def __init__(self, folder: str) -> None:
+        """Take the folder."""
+        self._folder = folder
+
+    def append(self, lines: bytes, now: float) -> None:
+        """Add lines to the file of the day; not synced."""
+        disk.append(f"{self._folder}/{_day_of(now)}", lines, sync=False)
+
+    def begin_day(self, now: float) -> bool:
+        """Whether this is the first call of a UTC day; makes the day's file."""
+        path = f"{self._folder}/{_day_of(now)}"
+        if os.path.exists(path):
+            return False
+        disk.append(path, b"", sync=False)
+        return True
+
+    def days(self) -> list[str]:
+        """Give the days there are, oldest first."""
+        try:
+            return sorted(name for name in os.listdir(self._folder) if _day.match(name))
+        except OSError:
+            return []
+
+    def sweep(self, now: float, keep: float) -> int:
+        """Remove days that ended more than `keep` seconds ago; give how many."""
+        oldest = _day_of(now - keep)
+        return sum(disk.remove(f"{self._folder}/{day}") for day in self.days() if day < oldest)
+
+    def read(self, day: str) -> Iterator[Record]:
+        """Yield the records of a day, in the order they were written."""
+        try:
+            with open(
+                f"{self._folder}/{day}", encoding="utf-8", errors="replace", newline="\n"
+            ) as file:
+                for line in file:
+                    record = _parse(line)
+                    if record:
+                        yield record
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise disk.trouble(error, "read", f"{self._folder}/{day}") from error
+
+
+def _parse(line: str) -> Record | None:
+    if not line.endswith("\n"):
+        return None  # torn
+    id_, *rest = line[:-1].split("\t")
+    try:
+        return Record(id_, float(rest[0]), rest[1], tuple(rest[2:]))
+    except (IndexError, ValueError):
+        return None
+
+
+def _day_of(now: float) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(now))

@@ -49,10 +49,10 @@ class Login:
         try:
             account = self._check(credentials)
         except BadCredentials:
-            log.event("auth failed", user=name, rip=self._address or None, proto=self._service)
+            log.event("auth-failed", user=name, rip=self._address or None, proto=self._service)
             raise
         except AuthTrouble as trouble:
-            log.event("auth delayed", user=name, proto=self._service, reason=trouble.detail)
+            log.event("auth-delayed", user=name, proto=self._service, reason=trouble.detail)
             raise
         log.event(
             "authenticated", user=account.name, rip=self._address or None, proto=self._service

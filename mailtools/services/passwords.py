@@ -8,7 +8,6 @@ New ones are yescrypt where the host's crypt(3) has it (what its own shadow file
 25 ms to check, and every Dovecot on that host reads it), else Argon2id.
 """
 
-import hmac
 import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64, a2b_hex, b2a_base64
@@ -155,7 +154,7 @@ def _checker(scheme: str) -> Checker:
 
 
 def _check_plain(scheme: str, encoding: str, rest: str, octets: bytes) -> bool:
-    return hmac.compare_digest(rest.encode("utf-8", "surrogateescape"), octets)
+    return _same(rest.encode("utf-8", "surrogateescape"), octets)
 
 
 def _check_crypt(scheme: str, encoding: str, rest: str, octets: bytes) -> bool:
@@ -164,7 +163,7 @@ def _check_crypt(scheme: str, encoding: str, rest: str, octets: bytes) -> bool:
     found = crypt(octets, rest)
     if not found:
         raise ValueError("this host's crypt(3) does not know its method")
-    return hmac.compare_digest(found.encode(), rest.encode())
+    return _same(found.encode(), rest.encode())
 
 
 def _check_digest(scheme: str, encoding: str, rest: str, octets: bytes) -> bool:
@@ -177,7 +176,7 @@ def _check_digest(scheme: str, encoding: str, rest: str, octets: bytes) -> bool:
         raise ValueError("its length is not that of its digest")
     digest, salt = kept[:size], kept[size:]
     found = hashlib.new(name, octets + salt, usedforsecurity=False).digest()
-    return hmac.compare_digest(found, digest)
+    return _same(found, digest)
 
 
 def _check_argon2(scheme: str, encoding: str, rest: str, octets: bytes) -> bool:
@@ -197,7 +196,7 @@ def _check_scram(scheme: str, encoding: str, rest: str, octets: bytes) -> bool:
     keys = _stored_keys(rest)
     password = octets.decode("utf-8", "surrogateescape")
     found = scram.derive(password, keys.salt, keys.iterations, scram.HASHES[scheme])
-    return hmac.compare_digest(found.stored_key, keys.stored_key)
+    return _same(found.stored_key, keys.stored_key)
 
 
 def _check_pbkdf2(scheme: str, encoding: str, rest: str, octets: bytes) -> bool:
@@ -207,7 +206,13 @@ def _check_pbkdf2(scheme: str, encoding: str, rest: str, octets: bytes) -> bool:
     if version != "1":
         raise ValueError("its version is not 1")
     found = hashlib.pbkdf2_hmac("sha1", octets, salt.encode(), int(rounds))
-    return hmac.compare_digest(found, a2b_hex(digest))
+    return _same(found, a2b_hex(digest))
+
+
+def _same(one: bytes, other: bytes) -> bool:
+    import hmac  # rare, as all that is loaded for a login only
+
+    return hmac.compare_digest(one, other)
 
 
 def _binary(text: str, encoding: str, *, hexadecimal: bool) -> bytes:

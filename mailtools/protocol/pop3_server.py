@@ -36,9 +36,6 @@ LISTED = 500  # scan listings made at a time
 _number = re.compile(r"[0-9]{1,9}\Z")
 
 
-# -- the table ------------------------------------------------------------------------------------
-
-
 class State(Flag):
     """RFC 1939's states; UPDATE is no more than the answer to QUIT."""
 
@@ -69,7 +66,7 @@ class Pop3Server(Engine):
 
     def __init__(
         self,
-        session: Session,
+        session: Session | None,
         *,
         host: str = "",
         tls: bool = False,
@@ -80,7 +77,7 @@ class Pop3Server(Engine):
         """Greet as `host`. `tls`: STLS can be done; `secure`: TLS is on already.
 
         `plaintext_login` takes passwords without TLS. With a `drop` the session is logged in from
-        the beginning.
+        the beginning, and needs no Session.
         """
         super().__init__()
         self._session = session
@@ -88,7 +85,7 @@ class Pop3Server(Engine):
         self._secure = secure
         self._plaintext_login = plaintext_login
         self._name: str | None = None  # what USER said
-        self._state = _T if drop else _A
+        self._state = _A if drop is None else _T
         self._drop = drop
         self._removed: set[int] = set()
         self._retrieved: set[int] = set()
@@ -96,7 +93,7 @@ class Pop3Server(Engine):
         self._bad_logins = 0
         self._sasl: Callable[[bytes], None] | None = None  # takes the answer to a challenge
         self._utf8 = False
-        self._ok(f"{host} POP3 ready".lstrip() if not drop else self._greeting(drop))
+        self._ok(f"{host} POP3 ready" if drop is None else self._greeting(drop))
 
     # -- lines ------------------------------------------------------------------------------------
 
@@ -194,17 +191,16 @@ class Pop3Server(Engine):
         capabilities += ["EXPIRE NEVER", "LOGIN-DELAY 0", "IMPLEMENTATION mailtools"]
         if self._can_tls and not self._secure:
             capabilities.append("STLS")
-        if self._secrecy:
+        if self._session and self._secrecy:
             capabilities.append("USER")
         if mechanisms := self._mechanisms():
             capabilities.append(" ".join(("SASL", *mechanisms)))
         self._lines(capabilities)
 
     def _quit(self, arguments: list[str]) -> None:
-        drop = self._drop
         try:
-            if drop:
-                drop.update(self._removed, self._retrieved)
+            if self._drop:
+                self._drop.update(self._removed, self._retrieved)
             self._ok("Bye")
         finally:
             self._end()
@@ -232,6 +228,11 @@ class Pop3Server(Engine):
         self._ok("UTF-8 it is")
 
     @property
+    def _site(self) -> Session:
+        assert self._session, "AUTHORIZATION state is entered with a Session only"
+        return self._session
+
+    @property
     def _secrecy(self) -> bool:
         return self._secure or self._plaintext_login
 
@@ -240,9 +241,8 @@ class Pop3Server(Engine):
             raise TlsRequired("Passwords are taken under TLS only: use STLS, or port 995")
 
     def _mechanisms(self) -> list[str]:
-        return [
-            name for name in self._session.mechanisms if self._secrecy or name not in sasl.PLAINTEXT
-        ]
+        offered = self._session.mechanisms if self._session else ()
+        return [name for name in offered if self._secrecy or name not in sasl.PLAINTEXT]
 
     def _user(self, arguments: list[str]) -> None:
         self._need_secrecy()
@@ -254,8 +254,9 @@ class Pop3Server(Engine):
         name, self._name = self._name, None
         if name is None:
             raise BadSequence("USER comes first")
+        authority = self._site.authority
         credentials = sasl.Password(name, arguments[0])
-        self._log_in(lambda: self._session.authority.authenticate(credentials))
+        self._log_in(lambda: authority.authenticate(credentials))
 
     def _auth(self, arguments: list[str]) -> None:
         if not arguments:  # older than RFC 1734, and Outlook still asks
@@ -268,7 +269,7 @@ class Pop3Server(Engine):
         if name not in self._mechanisms():
             raise BadParameter("Unknown mechanism")
         initial = arguments[1].encode() if len(arguments) > 1 else None
-        exchange = sasl.start(name, self._session.authority)
+        exchange = sasl.start(name, self._site.authority)
         self._exchange(exchange, initial)
 
     def _exchange(self, exchange: sasl.Exchange[Any], line: bytes | None) -> None:
@@ -297,7 +298,7 @@ class Pop3Server(Engine):
             return
         if identity is None:
             return
-        self._drop = self._session.open(identity)
+        self._drop = self._site.open(identity)
         self._state = _T
         self._ok(self._greeting(self._drop))
 

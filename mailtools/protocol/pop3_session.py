@@ -24,8 +24,9 @@ _end_of_header = re.compile(rb"\n\r?\n")
 class Drop(Protocol):
     """A maildrop, locked and open: messages are numbered from 0 and do not change (RFC 1939 4)."""
 
-    sizes: Sequence[int]
-    """Of each message: its octets on the wire, CRLF counted and dot-stuffing not (RFC 1939 11)."""
+    @property
+    def sizes(self) -> Sequence[int]:
+        """Of each message: its octets on the wire, CRLF counted, dot-stuffing not (RFC 1939 11)."""
 
     def uid(self, index: int) -> str:
         """The unique-id of a message (RFC 1939 7, UIDL); raise Failure."""
@@ -43,13 +44,15 @@ class Drop(Protocol):
 class Session(Protocol):
     """What the engine asks of the site."""
 
-    authority: sasl.Authority[Any]
-    """Who knows the accounts."""
+    @property
+    def authority(self) -> sasl.Authority[Any]:
+        """Who knows the accounts."""
 
-    mechanisms: Sequence[str]
-    """SASL mechanisms to offer; the engine leaves out those that would show a secret."""
+    @property
+    def mechanisms(self) -> Sequence[str]:
+        """SASL mechanisms to offer; the engine leaves out those that would show a secret."""
 
-    def open(self, identity: Any) -> Drop:
+    def open(self, identity: Any, /) -> Drop:
         """Open the maildrop of whom the authority has let in; raise MailboxInUse or a Failure."""
 
 

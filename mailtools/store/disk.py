@@ -268,6 +268,19 @@ def set_mtime(path: str, seconds: float) -> None:
         raise trouble(error, "set the time of", path) from error
 
 
+def set_owner(path: str, uid: int, gid: int, mode: int = -1) -> None:
+    """Give a file or directory to `uid` and `gid`, with permissions `mode` (-1: as they are).
+
+    A symbolic link itself is given, never what it points to.
+    """
+    try:
+        _call(os.lchown, path, uid, gid)
+        if mode >= 0:
+            _call(os.chmod, path, mode)
+    except OSError as error:
+        raise trouble(error, "set the owner of", path) from error
+
+
 def sync_directory(path: str) -> None:
     """Make the names in a directory survive a power cut."""
     try:

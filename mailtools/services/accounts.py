@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from mailtools.errors import AuthTrouble, BadCredentials, Misconfigured
 from mailtools.mail.address import ascii_domain
 from mailtools.services import passwords
-from mailtools.services.app_passwords import AppPasswords
+from mailtools.services.app_passwords import APP_SERVICES, AppPasswords
 from mailtools.services.networks import contains, is_network
 
 MAILDIR = "~/Maildir"
@@ -204,6 +204,9 @@ def read_account(line: str, maildir: str, faults: list[str]) -> Account:
         faults.append(f"{name}: the home {home!r} is not an absolute path")
     elif place and not place.startswith("/"):
         faults.append(f"{name}: the Maildir {place!r} is not an absolute path")
+    for service in fields.get("services", "").split(","):
+        if service and service not in APP_SERVICES:
+            faults.append(f"{name}: {service!r} is none of {', '.join(APP_SERVICES)}")
     for network in fields.get("allow_nets", "").split(","):
         if network and not is_network(network):
             faults.append(f"{name}: {network!r} is neither an address nor a network")

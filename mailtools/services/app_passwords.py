@@ -11,17 +11,16 @@ When one was last used is noted in a folder of the spool, to the quarter hour.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mailtools.errors import AuthTrouble, Failure, Misconfigured, SystemTrouble, Usage
-from mailtools.services import passwords
+from mailtools.services import passwords, text_file
 from mailtools.services.networks import contains, is_network
-from mailtools.store import disk, lock
+from mailtools.store import disk
 
 APP_SERVICES = ("imap", "pop3", "submission", "sieve")
 USE_NOTED_EVERY = 900  # seconds; each note is a file written
@@ -137,7 +136,9 @@ class AppPasswords:
         app_password(1, new.line(), faults)
         if faults:
             raise Usage(faults[0].partition(": ")[2])
-        with _locked(self.path):
+        if not self.path:
+            raise Misconfigured(detail="there is no accounts file to keep app passwords beside")
+        with text_file.locked(self.path):
             if any(one.name == name for one in self.of(login)):
                 raise Usage(f"{login} has an app password called {name} already")
             self._write([*self._lines(), new.line()])
@@ -145,7 +146,7 @@ class AppPasswords:
 
     def remove(self, login: str, name: str | None = None) -> int:
         """Remove one, or all of an account; tell how many there were."""
-        with _locked(self.path):
+        with text_file.locked(self.path):
             gone = [one for one in self.of(login) if name is None or one.name == name]
             lines = {one.line() for one in gone}
             raw = self._lines()
@@ -174,8 +175,7 @@ class AppPasswords:
             raise SystemTrouble(detail=f"cannot read {self.path}: {error.strerror}") from error
 
     def _write(self, lines: list[str]) -> None:
-        text = "\n".join(line for line in lines if line) + "\n"
-        disk.replace(self.path, text.encode())
+        text_file.rewrite(self.path, [line for line in lines if line])
 
     def _use_file(self, one: AppPassword) -> str:
         return os.path.join(self._last_use, f"{one.login.lower()}:{one.name}")
@@ -234,17 +234,3 @@ def _digest(password: str) -> str:
 
     digest = hashlib.sha256(password.encode()).digest()
     return "{SHA256}" + b2a_base64(digest, newline=False).decode("ascii")
-
-
-@contextlib.contextmanager
-def _locked(path: str) -> Iterator[None]:
-    """One writer of a file at a time: the lock is `FILE.lock` beside it."""
-    if not path:
-        raise Misconfigured(detail="there is no accounts file to keep app passwords beside")
-    held = lock.hold(f"{path}.lock", 10)
-    if held is None:
-        raise SystemTrouble(detail=f"{path}.lock is held by another program")
-    try:
-        yield
-    finally:
-        held.release()

@@ -28,6 +28,7 @@ class Stream:
         self._socket = sock
         self._fds = (sock.fileno(), sock.fileno()) if sock else fds
         self._patience: float | None = None
+        self._held = b""
         self._tls: ssl.SSLObject | None = None
         self._from_peer: ssl.MemoryBIO
         self._to_peer: ssl.MemoryBIO
@@ -44,7 +45,9 @@ class Stream:
     @property
     def pending(self) -> bool:
         """Whether `read` has something without asking the peer."""
-        return self._tls is not None and (self._tls.pending() > 0 or self._from_peer.pending > 0)
+        if self._tls is None:
+            return bool(self._held)
+        return self._tls.pending() > 0 or self._from_peer.pending > 0
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -73,7 +76,14 @@ class Stream:
             except ssl.SSLError as error:
                 raise ConnectionDied(f"TLS failed: {_reason(error)}") from error
 
+    def unread(self, data: bytes) -> None:
+        """Give back what was read too far, before TLS: the next `read` gives it first."""
+        self._held = data + self._held
+
     def _receive(self, timeout: float | None) -> bytes | None:
+        if self._held:
+            data, self._held = self._held, b""
+            return data
         try:
             if self._socket is None:
                 if timeout is not None:

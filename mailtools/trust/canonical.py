@@ -1,0 +1,168 @@
+"""Canonical forms of header fields and bodies, and the hashing of bodies (RFC 6376 3.4, 3.7).
+
+Takes messages as they lie on disk (LF) and hashes them as they were on the wire (CRLF). A body
+comes in chunks of any size and is held nowhere: one pass serves all signatures of a message.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mailtools.mail.fields import Field
+
+Canonical = Literal["simple", "relaxed"]
+
+_blanks = re.compile(rb"[ \t]+")
+_unusual_blanks = re.compile(rb"\t|  | \n")
+_own_signature = re.compile(rb"((?:\A|;)[ \t\n]*b[ \t\n]*=)[^;]*")
+_PIECE = 65536
+
+
+def canonical_field(field: Field, form: Canonical) -> bytes:
+    """Give a field in canonical form, with CRLF (RFC 6376 3.4.1, 3.4.2)."""
+    return _canonical(field.raw, form)
+
+
+def _canonical(raw: bytes, form: Canonical) -> bytes:
+    if form == "simple":
+        return raw.rstrip(b"\n").replace(b"\n", b"\r\n") + b"\r\n"
+    name, _, body = raw.partition(b":")
+    text = _blanks.sub(b" ", body.replace(b"\n", b"")).strip(b" ")
+    return name.rstrip(b" \t").lower() + b":" + text + b"\r\n"
+
+
+def canonical_signature(field: Field, form: Canonical) -> bytes:
+    """Give a signature field as it is signed itself: b= empty, no line end (RFC 6376 3.7)."""
+    name, colon, body = field.raw.partition(b":")
+    return _canonical(name + colon + _own_signature.sub(rb"\1", body, count=1), form)[:-2]
+
+
+def select(fields: Sequence[Field], names: Iterable[str]) -> list[Field]:
+    """Give the fields h= names: each name the lowest not yet taken, none when used up (5.4.2)."""
+    left: dict[bytes, list[Field]] = {}
+    for field in fields:
+        left.setdefault(field.key, []).append(field)
+    found = []
+    for name in names:
+        rest = left.get(name.encode("utf-8", "surrogateescape").lower())
+        if rest:
+            found.append(rest.pop())
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class BodyForm:
+    """Which hash of the body a signature wants: the canonical form, and l= or None."""
+
+    canonical: Canonical
+    length: int | None = None
+
+
+class BodyHashes:
+    """SHA-256 of a body in every form wanted, computed while the body passes by."""
+
+    def __init__(self, forms: Iterable[BodyForm]) -> None:
+        """Prepare to hash; further forms cannot be asked for later."""
+        self._hashes = {form: _Limited(form.length) for form in forms}
+        self._streams = [
+            stream([h for form, h in self._hashes.items() if form.canonical == name])
+            for name, stream in (("simple", _Simple), ("relaxed", _Relaxed))
+            if any(form.canonical == name for form in self._hashes)
+        ]
+        self._finished = False
+
+    def update(self, chunk: bytes) -> None:
+        """Take the next chunk of the body, LF text, cut anywhere."""
+        for stream in self._streams:
+            stream.update(chunk)
+
+    def _finish(self) -> None:
+        if not self._finished:
+            self._finished = True
+            for stream in self._streams:
+                stream.finish()
+
+    def digest(self, form: BodyForm) -> bytes:
+        """Give the digest of a form; no chunk may follow."""
+        self._finish()
+        return self._hashes[form].hash.digest()
+
+    def octets(self, form: BodyForm) -> int:
+        """Give the length of the canonical body, which l= may fall short of."""
+        self._finish()
+        return self._hashes[form].seen
+
+
+class _Limited:
+    """A hash of the first `length` octets; `seen` counts all."""
+
+    def __init__(self, length: int | None) -> None:
+        self.hash = hashlib.sha256()
+        self.left = length
+        self.seen = 0
+
+    def update(self, data: bytes) -> None:
+        self.seen += len(data)
+        if self.left is None:
+            self.hash.update(data)
+        elif self.left:
+            self.hash.update(data[: self.left])
+            self.left = max(0, self.left - len(data))
+
+
+class _Simple:
+    """RFC 6376 3.4.3: empty lines at the end are ignored, one line end is always there."""
+
+    def __init__(self, hashes: list[_Limited]) -> None:
+        self.hashes = hashes
+        self.newlines = 0
+
+    def update(self, chunk: bytes) -> None:
+        core = chunk.rstrip(b"\n")
+        if core:
+            self.flush()
+            self.emit(core)
+        self.newlines += len(chunk) - len(core)
+
+    def flush(self) -> None:
+        while self.newlines:  # in pieces: they may be all of a large body
+            count = min(self.newlines, _PIECE)
+            self.newlines -= count
+            self.emit(b"\n" * count)
+
+    def emit(self, text: bytes) -> None:
+        wire = text.replace(b"\n", b"\r\n")
+        for each in self.hashes:
+            each.update(wire)
+
+    def finish(self) -> None:
+        self.emit(b"\n")
+
+
+class _Relaxed(_Simple):
+    """RFC 6376 3.4.4: besides, blanks at line ends go, others become one space; empty is empty."""
+
+    space = False
+    empty = True
+
+    def update(self, chunk: bytes) -> None:
+        if _unusual_blanks.search(chunk):
+            chunk = _blanks.sub(b" ", chunk).replace(b" \n", b"\n")
+        core = chunk.rstrip(b" \n")
+        if core:
+            self.empty = False
+            self.flush()
+            if self.space and core[:1] not in (b" ", b"\n"):
+                self.emit(b" ")
+            self.space = False
+            self.emit(core)
+        tail = chunk[len(core) :]
+        newlines = tail.count(b"\n")
+        self.newlines += newlines
+        self.space = tail.endswith(b" ") or (self.space and not newlines)
+
+    def finish(self) -> None:
+        if not self.empty:
+            self.emit(b"\n")

@@ -1,0 +1,235 @@
+"""DKIM: which domains vouch for this message (RFC 6376, 8301, 8463, 8616)?
+
+    signatures = read_signatures(header)
+    hashes = BodyHashes(body_forms(signatures))
+    for chunk in body: hashes.update(chunk)
+    results = verify(header, signatures, hashes, lookup, now)
+
+ARC wants the same one pass: give BodyHashes the forms of both.
+"""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mailtools.errors import DnsTrouble
+from mailtools.mail.address import ascii_domain
+from mailtools.mail.fields import Field, fields, split_message
+from mailtools.trust.canonical import (
+    BodyForm,
+    BodyHashes,
+    canonical_field,
+    canonical_signature,
+    select,
+)
+from mailtools.trust.dkim_record import KeyRecord, Signature, parse_key, parse_signature
+from mailtools.trust.keys import PublicKey, load_public_key
+from mailtools.trust.lookup import Lookup
+from mailtools.trust.tags import BadRecord
+
+SIGNATURES_MOST = 10  # looked at in one message: ours, RFC 6376 6.1 leaves it to us
+RSA_BITS_LEAST = 1024  # RFC 8301 3.2
+RSA_BITS_MOST = 8192  # ours: twice what RFC 8301 3.2 asks a verifier to know
+CLOCK_SKEW = 300  # seconds a signer's clock and ours may differ: ours
+
+
+class Dkim(StrEnum):
+    """The results, in the words of RFC 8601 2.7.1."""
+
+    NONE = "none"
+    PASS = "pass"
+    FAIL = "fail"
+    POLICY = "policy"
+    NEUTRAL = "neutral"
+    TEMPERROR = "temperror"
+    PERMERROR = "permerror"
+
+
+@dataclass(frozen=True, slots=True)
+class DkimResult:
+    """What one signature is worth."""
+
+    result: Dkim
+    domain: str = ""
+    """d=, A-labels in lower case; "" where the field cannot be read."""
+    selector: str = ""
+    identity: str = ""
+    algorithm: str = ""
+    bits: int = 0
+    """Of the key; 0 where none was found."""
+    value: str = ""
+    """The first eight characters of b=: RFC 6008's header.b."""
+    problem: str = ""
+    """Why it is not a pass."""
+    testing: bool = False
+    """The key says t=y: the domain asks not to be believed yet (RFC 6376 3.6.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenSignature:
+    """A field that breaks the grammar, and how."""
+
+    problem: str
+
+
+class Unverified(Exception):
+    """Stop: this signature does not pass; carries the result and why."""
+
+    def __init__(self, result: Dkim, problem: str) -> None:
+        """Say what became of the signature, and why."""
+        super().__init__(problem)
+        self.result = result
+        self.problem = problem
+
+
+def read_signatures(header: bytes) -> list[Signature | BrokenSignature]:
+    """Read the DKIM-Signature fields of a header, from the top; ten, further ones count as broken.
+
+    `header` is LF text, as `split_message` gives it.
+    """
+    found: list[Signature | BrokenSignature] = []
+    for field in fields(header):
+        if field.key != b"dkim-signature":
+            continue
+        if len(found) == SIGNATURES_MOST:
+            found.append(BrokenSignature(f"more than {SIGNATURES_MOST} signatures; not looked at"))
+            break
+        try:
+            found.append(parse_signature(field))
+        except BadRecord as error:
+            found.append(BrokenSignature(error.text))
+    return found
+
+
+def body_forms(signatures: Sequence[Signature | BrokenSignature]) -> list[BodyForm]:
+    """Give the forms of the body these signatures hash."""
+    return [each.body_form for each in signatures if isinstance(each, Signature)]
+
+
+def verify(
+    header: bytes,
+    signatures: Sequence[Signature | BrokenSignature],
+    hashes: BodyHashes,
+    lookup: Lookup,
+    now: int,
+) -> list[DkimResult]:
+    """Judge each signature, in their order; `now` is seconds since 1970."""
+    listed = list(fields(header)) if signatures else []
+    results = []
+    for signature in signatures:
+        if isinstance(signature, BrokenSignature):
+            results.append(DkimResult(Dkim.PERMERROR, problem=signature.problem))
+        else:
+            results.append(_judge(signature, listed, hashes, lookup, now))
+    return results
+
+
+def verify_message(message: bytes, lookup: Lookup, now: int) -> list[DkimResult]:
+    """Judge all signatures of a message in memory (LF text); an empty list: there are none."""
+    header, body = split_message(message)
+    signatures = read_signatures(header)
+    hashes = BodyHashes(body_forms(signatures))
+    hashes.update(body)
+    return verify(header, signatures, hashes, lookup, now)
+
+
+def _judge(
+    signature: Signature, listed: Sequence[Field], hashes: BodyHashes, lookup: Lookup, now: int
+) -> DkimResult:
+    record = key = None
+    try:
+        if signature.expires is not None and now > signature.expires + CLOCK_SKEW:
+            raise Unverified(Dkim.PERMERROR, "the signature has expired")
+        if signature.algorithm == "rsa-sha1":  # RFC 8301 3.1
+            raise Unverified(Dkim.POLICY, "rsa-sha1 proves nothing any more")
+        record, key = find_key(signature, lookup)
+        _check(signature, listed, hashes, key)
+        result, problem = Dkim.PASS, ""
+    except Unverified as verdict:
+        result, problem = verdict.result, verdict.problem
+        if result is Dkim.FAIL and record and record.testing:
+            result = Dkim.NEUTRAL  # RFC 6376 3.6.1 t=y: as if not signed
+    return DkimResult(
+        result,
+        signature.domain,
+        signature.selector,
+        signature.identity,
+        signature.algorithm,
+        key.bits if key else 0,
+        _start_of_value(signature),
+        problem,
+        bool(record and record.testing),
+    )
+
+
+def _identity_domain(signature: Signature) -> str:
+    return ascii_domain(signature.identity.rpartition("@")[2])
+
+
+def _start_of_value(signature: Signature) -> str:
+    return base64.b64encode(signature.value[:6]).decode("ascii")
+
+
+def find_key(signature: Signature, lookup: Lookup) -> tuple[KeyRecord, PublicKey]:
+    """Fetch and check the key of a signature (RFC 6376 6.1.2)."""
+    try:
+        records = lookup(signature.key_name, "TXT").records
+    except DnsTrouble as trouble:
+        raise Unverified(Dkim.TEMPERROR, trouble.text) from None
+    if not records:
+        raise Unverified(Dkim.PERMERROR, f"no key at {signature.key_name}")
+    problem = ""
+    for text in records:  # several are the publisher's fault; the first usable one is taken
+        try:
+            record = parse_key(text)
+            return record, _usable_key(record, signature)
+        except BadRecord as error:
+            problem = problem or error.text
+    raise Unverified(Dkim.PERMERROR, f"{signature.key_name}: {problem}")
+
+
+def _usable_key(record: KeyRecord, signature: Signature) -> PublicKey:
+    if not record.key:
+        raise BadRecord("the key is revoked")
+    if record.kind != signature.kind:
+        raise BadRecord(f"the key is for {record.kind[:20]}, the signature {signature.algorithm}")
+    if record.hashes and "sha256" not in record.hashes:
+        raise BadRecord("the key is not for sha256")
+    if "*" not in record.services and "email" not in record.services:
+        raise BadRecord("the key is not for mail")
+    if record.strict and _identity_domain(signature) != signature.domain:
+        raise BadRecord("t=s: i= must be in d= itself")
+    key = load_public_key(signature.kind, record.key)
+    if key.bits > RSA_BITS_MOST:
+        raise BadRecord(f"the key has {key.bits} bits")
+    return key
+
+
+def _check(
+    signature: Signature, listed: Sequence[Field], hashes: BodyHashes, key: PublicKey
+) -> None:
+    if key.kind == "rsa" and key.bits < RSA_BITS_LEAST:
+        raise Unverified(Dkim.POLICY, f"an RSA key of {key.bits} bits proves nothing")
+    length, octets = signature.body_form.length, hashes.octets(signature.body_form)
+    if length is not None and length > octets:
+        raise Unverified(Dkim.FAIL, "the body is shorter than l= says")
+    if hashes.digest(signature.body_form) != signature.body_hash:
+        raise Unverified(Dkim.FAIL, "the body was changed")
+    if not key.verify(signature.value, header_digest(signature, listed)):
+        raise Unverified(Dkim.FAIL, "the header was changed, or another key signed")
+    if length is not None and length < octets:
+        # RFC 6376 8.2: anybody could have appended the rest
+        raise Unverified(Dkim.POLICY, f"only {length} of {octets} octets of the body are signed")
+
+
+def header_digest(signature: Signature, listed: Sequence[Field]) -> bytes:
+    """Hash the fields a signature covers, and itself (RFC 6376 3.7)."""
+    form = signature.header_form
+    others = [field for field in listed if field != signature.field]
+    digest = hashlib.sha256()
+    for field in select(others, signature.names):
+        digest.update(canonical_field(field, form))
+    digest.update(canonical_signature(signature.field, form))
+    return digest.digest()

@@ -16,11 +16,19 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 def event(word: str, **keys: object) -> None:
     """Log that `word` happened, with its facts in the order given; None is left out."""
-    parts = [word]
-    parts += [
+    line(_said(word, keys))
+
+
+def quiet_event(word: str, **keys: object) -> None:
+    """Log to syslog(3), for a program whose stderr belongs to whoever called it (sendmail)."""
+    _to_syslog(_said(word, keys))
+
+
+def _said(word: str, keys: dict[str, object]) -> str:
+    facts = (
         f"{key.rstrip('_')}={_value(value)}" for key, value in keys.items() if value is not None
-    ]
-    line(" ".join(parts))
+    )
+    return " ".join((word, *facts))
 
 
 def _value(value: object) -> str:
@@ -54,14 +62,18 @@ _TO_SYSLOG = _stderr_is_the_peer()
 def line(text: str) -> None:
     """Write a line where events go: to stderr, or to syslog where stderr is the peer."""
     if _TO_SYSLOG:
-        import syslog  # only under classic inetd
-
-        name = os.path.basename(sys.argv[0])
-        syslog.openlog(name, syslog.LOG_PID, syslog.LOG_MAIL)
-        syslog.syslog(syslog.LOG_INFO, text)
+        _to_syslog(text)
         return
     data = f"{text}\n".encode("utf-8", "backslashreplace")
     try:
         os.write(2, data)  # one write a line: lines of many processes do not mix
     except OSError:
         pass  # a log that cannot be written must not stop the mail
+
+
+def _to_syslog(text: str) -> None:
+    import syslog  # only under classic inetd, and in sendmail
+
+    name = os.path.basename(sys.argv[0])
+    syslog.openlog(name, syslog.LOG_PID, syslog.LOG_MAIL)
+    syslog.syslog(syslog.LOG_INFO, text)

@@ -1,0 +1,70 @@
+"""relay-send: relay mail to other hosts by SMTP or LMTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from mailtools.cli import command, etc_option
+from mailtools.config import Config
+from mailtools.errors import Usage
+from mailtools.mail.address import parse_address
+from mailtools.net.loop import Loop
+from mailtools.services.agent import deliver_once
+from mailtools.services.connections import Pool
+from mailtools.services.relay import Relay
+from mailtools.services.relay_agent import JOBS, RelayAgent
+from mailtools.services.route import Routes, parse_route
+from mailtools.services.smarthost import Smarthosts
+from mailtools.services.tls_policy import Contexts
+
+if TYPE_CHECKING:
+    from mailtools.net.dns import Resolver
+
+
+@command("relay-send", mailer=True)
+@etc_option
+@click.option("--from", "sender", metavar="ADDRESS", default="", help="The reverse-path.")
+@click.option("--via", metavar="HOST:PORT", help="Relay everything through this host.")
+@click.option("--lmtp", is_flag=True, help="Speak LMTP (RFC 2033) to the host of --via.")
+@click.option(
+    "--jobs",
+    metavar="N",
+    type=click.IntRange(1, 1000),
+    default=JOBS,
+    show_default=True,
+    help="How many jobs to do side by side.",
+)
+@click.argument("addresses", metavar="[ADDRESS]...", nargs=-1)
+def main(
+    *, etc: str, sender: str, via: str | None, lmtp: bool, jobs: int, addresses: tuple[str, ...]
+) -> int:
+    """Relay the message on stdin to each ADDRESS; without one, do the jobs of a queue run."""
+    if lmtp and not via:
+        raise Usage(detail="--lmtp needs --via")
+    for address in (*addresses, *([sender] if sender else [])):
+        parse_address(address)
+    agent = build(Config(etc), via, lmtp)
+    if addresses:
+        return deliver_once(agent.deliver, sender, addresses)
+    agent.serve(jobs)
+    return 0
+
+
+def build(config: Config, via: str | None, lmtp: bool) -> RelayAgent:
+    """Read the settings, and make the agent of them; raise Misconfigured with all faults."""
+    me, server = config.line("me"), config.line("resolver")
+    routes = Routes(config.mapping("routes"), via=parse_route(via, lmtp=lmtp) if via else None)
+    smarthosts = Smarthosts(config.file("route-credentials"))
+    config.check()
+
+    def resolver() -> Resolver:
+        from mailtools.net.dns import Resolver  # 75 ms: not where every route names an address
+
+        return Resolver(server)
+
+    loop = Loop()
+    pool = Pool(loop, me, Contexts().context)
+    relay = Relay(loop, pool, routes, resolver, credentials=smarthosts.login)
+    return RelayAgent(loop, pool, relay)

@@ -33,8 +33,20 @@ me | line | the host name | all | The name of this host, in greetings, Received 
 locals | lines | me | smtpd-accept, queue-run, local-deliver, relay-send, sendmail, newaliases | \
 Domains whose mail is delivered here; `.example.org` takes its subdomains too.
 relay-clients | lines | none | smtpd-accept | Addresses and networks (192.0.2.0/24) that may relay.
+xclient-clients | lines | none | smtpd-accept | Addresses and networks of proxies that may say by \
+XCLIENT who their client is.
+proxies | lines | none | smtpd-accept | Addresses and networks of proxies that begin each \
+connection with a PROXY header.
+disk-floor | size | 64M | smtpd-accept | Octets that must stay free on the queue's disk; mail that \
+would not leave them is put off with 452.
+greet-delay | duration | 0 | smtpd-accept | How long the greeting waits; a peer that talks \
+before it is turned away.
+hide-clients | flag | no | smtpd-accept | Whether the addresses of authenticated clients are left \
+out of Received fields.
 routes | map | none | relay-send | Where mail for a domain goes instead of its exchangers: \
 `domain:host:port`; an empty domain is a smarthost for all, `.domain` takes subdomains.
+route-credentials | file | none | relay-send | Logins for the hosts of `routes`: \
+`host:login:password`, or `host:login:!program` for a token; must not be readable by others.
 accounts | file | none | smtpd-accept, local-deliver, pop3d, imapd | Users, in the lines of \
 Dovecot's passwd-file: mailtools-accounts(5).
 system-users | flag | no | smtpd-accept, local-deliver, pop3d, imapd | Whether users of \

@@ -24,6 +24,8 @@ class Destination(Generic[T]):
     in_hand: int = 0
     waiting: int = 0
     levels: dict[int, dict[str, deque[T]]] = field(default_factory=dict)
+    answers: int = 0
+    """How many jobs it has answered."""
     queued: bool = False
     """Whether it stands in the dealer's line."""
 
@@ -62,13 +64,10 @@ class Dealer(Generic[T]):
     def __init__(self, *, limited: bool) -> None:
         """`limited`: whether a destination takes only so many jobs at a time."""
         self.destinations: dict[str, Destination[T]] = {}
+        self.waiting = 0
+        """How many items wait for an agent."""
         self._limited = limited
         self._line: deque[Destination[T]] = deque()
-
-    @property
-    def waiting(self) -> int:
-        """How many items wait for an agent."""
-        return sum(destination.waiting for destination in self.destinations.values())
 
     def put(self, name: str, sender: str, priority: int, item: T) -> None:
         """Add an item for a destination."""
@@ -76,6 +75,7 @@ class Dealer(Generic[T]):
         if destination is None:
             destination = self.destinations[name] = Destination(name, self._limited)
         destination.put(sender, priority, item)
+        self.waiting += 1
         self._queue(destination)
 
     def take(self) -> T | None:
@@ -85,6 +85,7 @@ class Dealer(Generic[T]):
             destination.queued = False
             if destination.open:
                 item = destination.take()
+                self.waiting -= 1
                 destination.in_hand += 1
                 self._queue(destination)
                 return item
@@ -96,13 +97,24 @@ class Dealer(Generic[T]):
         items = []
         while destination and destination.waiting:
             items.append(destination.take())
+        self.waiting -= len(items)
         return items
+
+    def drain_all(self) -> list[T]:
+        """Take out all that waits."""
+        return [item for name in list(self.destinations) for item in self.drain(name)]
+
+    def answers(self, name: str) -> int:
+        """How many jobs a destination has answered, as far as is remembered."""
+        destination = self.destinations.get(name)
+        return destination.answers if destination else 0
 
     def done(self, name: str, answered: bool) -> None:
         """Note that a job for a destination is over, and whether the destination answered."""
         destination = self.destinations[name]
         destination.in_hand -= 1
         if answered:
+            destination.answers += 1
             destination.window = min(destination.window + 1, WINDOW_MOST)
         else:
             destination.window = 1

@@ -55,15 +55,19 @@ class Schedule:
             return Terms(start, min(expires, deadline), warn, returns=deadline < expires)
         return Terms(start, expires, min(warn, deadline))
 
-    def next_attempt(self, terms: Terms, last: float, jitter: float) -> float:
+    def next_attempt(
+        self, terms: Terms, last: float, jitter: float, not_before: float = 0.0
+    ) -> float:
         """When to try again after an attempt at `last`; `jitter` is a random number from 0 to 1.
 
-        An attempt never skips over the time of the warning or of the end.
+        Not before `not_before`, while a destination is left alone; but never beyond the time of
+        the warning or of the end.
         """
         wait = min(max(last - terms.start, self.retry_first), self.retry_most)
-        when = last + wait * (1 + JITTER * jitter)
-        marks = [mark for mark in (terms.warn, terms.expires) if last < mark < when]
-        return min(marks, default=when)
+        when = max(last + wait * (1 + JITTER * jitter), not_before)
+        return min(
+            (mark for mark in (terms.warn, terms.expires) if last < mark < when), default=when
+        )
 
 
 def _release(parameters: dict[str, str], arrival: float) -> float:

@@ -23,11 +23,18 @@ _READ = 262144
 
 @dataclass(slots=True)
 class Assignment:
-    """What an agent was given: an entry's path and the forward-paths to report on."""
+    """What an agent is given: an entry, and the forward-paths that share a destination."""
 
+    id: str
     path: str
     reverse_path: str
     forward_paths: Sequence[str]
+    agent: str = ""
+    """The command line of the agent that takes it."""
+    destination: str = ""
+    priority: int = 0
+    answers_before: int = 0
+    """How often the destination had answered when this was dealt."""
     missing: set[str] = field(init=False)
     """Forward-paths without a report yet."""
 
@@ -63,7 +70,6 @@ class Worker:
                 process_group=0,
                 user=uid,
                 group=gid,
-                extra_groups=[] if user else None,
             )
         except OSError as error:
             raise Misconfigured(
@@ -75,6 +81,7 @@ class Worker:
         os.set_blocking(self._stdin, False)
         os.set_blocking(self.stdout, False)
         self.finishing = False
+        """Whether it gets no more jobs."""
 
     @property
     def pid(self) -> int:
@@ -120,6 +127,8 @@ class Worker:
             self._out.clear()  # it is dying: end of file on its stdout will say so
             return
         self._out = [data[sent:]] if sent < len(data) else []
+        if self.finishing and not self._out:
+            self.finish()
 
     def receive(self) -> list[tuple[Assignment, Report, bool]] | None:
         """Read what it says: each report with its job, and whether the job is over by it.
@@ -150,9 +159,9 @@ class Worker:
 
     def finish(self) -> None:
         """Let it do what it has in hand and exit: end of file on its stdin."""
-        if not self.finishing and not self._out:
-            self.finishing = True
-            assert self._process.stdin
+        self.finishing = True
+        assert self._process.stdin
+        if not self._out and not self._process.stdin.closed:
             self._process.stdin.close()
 
     def kill(self) -> None:

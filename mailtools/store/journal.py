@@ -8,7 +8,7 @@ appended to; a last line without LF was torn by a power cut and does not count.
 from dataclasses import dataclass, field
 
 from mailtools.errors import BadEntry
-from mailtools.mail.report import DELAYED, FAILED, Report, parse_report
+from mailtools.mail.report import DELAYED, Report, parse_report
 
 NOTIFIED = "notified"
 
@@ -35,8 +35,12 @@ class Journal:
     notices: list[Notice] = field(default_factory=list)
     last: dict[str, Report] = field(default_factory=dict)
     """The last report on each forward-path."""
-    untold: list[Report] = field(default_factory=list)
-    """Failures for which no DSN has been committed yet."""
+    untold: list[tuple[float, Report]] = field(default_factory=list)
+    """Settled reports since the last DSN about any."""
+    written: int = 0
+    """How many of the attempts are in the file."""
+    on_disk: bool = False
+    """Whether there is a file."""
     torn: bool = False
     """Whether the last line has no LF; the next one must begin with it."""
 
@@ -58,26 +62,25 @@ class Journal:
         """Take in one more report."""
         self.attempts.append((time, report))
         self.last[report.forward_path] = report
-        if report.action == FAILED:
-            self.untold.append(report)
+        if report.settled:
+            self.untold.append((time, report))
 
     def add_notice(self, notice: Notice) -> None:
         """Take in that a DSN was committed."""
         self.notices.append(notice)
-        if notice.action == FAILED:
+        if notice.action != DELAYED:
             self.untold.clear()
 
 
-def encode(time: float, reports: list[Report]) -> bytes:
-    """Write journal lines for reports that came at `time` (seconds since 1970)."""
-    head = f"{time:.0f}"
-    return b"".join(report.line(head) for report in reports)
+def encode(attempts: list[tuple[float, Report]]) -> bytes:
+    """Write journal lines for reports, each with its time in seconds since 1970."""
+    return b"".join(report.line(f"{time:.0f}") for time, report in attempts)
 
 
 def decode(data: bytes) -> Journal:
     """Read a journal; a line that is none is passed over, since what follows still counts."""
     *lines, tail = data.split(b"\n")
-    journal = Journal(torn=bool(tail))
+    journal = Journal(torn=bool(tail), on_disk=True)
     for line in lines:
         parts = line.split(b"\t", 4)
         try:
@@ -88,4 +91,5 @@ def decode(data: bytes) -> Journal:
                 journal.add(float(head), report)
         except (BadEntry, ValueError):
             continue
+    journal.written = len(journal.attempts)
     return journal

@@ -17,7 +17,7 @@ import errno
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -135,9 +135,16 @@ class Queue:
             disk.make_directory(f"{self.path}/{name}", sync=True)
         disk.make_fifo(f"{self.path}/trigger")
 
-    def begin(self, envelope: Envelope) -> EntryWriter:
-        """Begin an entry; its `id` is known at once. Raise QueueFull, SystemTrouble, BadEntry."""
-        return EntryWriter(self, make_id(), envelopes.encode(envelope))
+    def begin(self, envelope: Envelope, id_: str = "") -> EntryWriter:
+        """Begin an entry; its `id` is known at once. Raise QueueFull, SystemTrouble, BadEntry.
+
+        `id_` is a fresh ID, where the message had to know it before (see `new_id`).
+        """
+        return EntryWriter(self, id_ or make_id(), envelopes.encode(envelope))
+
+    def new_id(self) -> str:
+        """Make an ID for an entry to come."""
+        return make_id()
 
     def pull(self) -> bool:
         """Wake a queue run that waits; tell whether there is one. Never blocks."""
@@ -235,18 +242,25 @@ class Queue:
 
     # -- for the queue run ------------------------------------------------------------------------
 
-    def record(self, entry: Entry, reports: list[Report], now: float) -> None:
-        """Write reports to the journal; synced when this returns if one of them settles a path."""
-        data = journal.encode(now, reports)
-        self._append(entry, data, sync=any(report.settled for report in reports))
+    def record(self, entry: Entry, reports: Iterable[Report], now: float) -> None:
+        """Add reports to the journal, and write what it holds beyond its file.
+
+        Synced when this returns, if one of them settles a path.
+        """
+        known = entry.journal
         for report in reports:
-            entry.journal.add(now, report)
+            known.add(now, report)
+        fresh = known.attempts[known.written :]
+        if fresh:
+            sync = any(report.settled for _, report in fresh)
+            self._append(entry, journal.encode(fresh), sync=sync)
+            known.written = len(known.attempts)
 
     def record_notice(self, entry: Entry, action: str, dsn: str, now: float) -> None:
         """Write to the journal that a DSN was committed, synced: it is sent once."""
         notice = Notice(now, action, dsn)
+        entry.journal.add_notice(notice)  # first: should the disk refuse, it is not sent again
         self._append(entry, notice.line(), sync=True)
-        entry.journal.add_notice(notice)
 
     def defer(self, entry: Entry, when: float) -> float:
         """Move an entry to the minute of `when`, rounded up; give that minute.
@@ -265,7 +279,7 @@ class Queue:
             place = self.find(entry.id)
             if place:
                 disk.remove(place.path)
-        if entry.journal.attempts or entry.journal.notices:
+        if entry.journal.on_disk:
             disk.remove(f"{self.path}/log/{entry.id}")
 
     def set_aside(self, place: Place) -> None:
@@ -342,7 +356,7 @@ class Queue:
         path = f"{self.path}/log/{entry.id}"
         if entry.journal.torn:
             data, entry.journal.torn = b"\n" + data, False
-        known = bool(entry.journal.attempts or entry.journal.notices)
+        known, entry.journal.on_disk = entry.journal.on_disk, True
         disk.append(path, data, sync=sync)
         if sync and known:
             # An earlier line may have created the file without syncing its name.

@@ -1,0 +1,94 @@
+"""queue-run: give what is due in the queue to the delivery agents."""
+
+import os
+import sys
+import time
+
+import click
+
+from mailtools.cli import command, etc_option, spool_option
+from mailtools.config import Config
+from mailtools.services import selection
+from mailtools.services.privileges import become_owner
+from mailtools.services.run import Plan, Run
+from mailtools.services.schedule import Schedule
+from mailtools.services.selection import Selection
+from mailtools.services.transports import Transports
+from mailtools.store import lock
+from mailtools.store.queue import Queue
+
+
+@command("queue-run")
+@etc_option
+@spool_option
+@click.option("--wait", is_flag=True, help="Stay, and try what comes as it comes.")
+@click.option("--id", "ids", multiple=True, metavar="ID", help="Try this entry now, due or not.")
+@click.option("--domain", "domains", multiple=True, help="Try all that goes to this domain now.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be tried, and by which agent.")
+def main(
+    *,
+    etc: str,
+    spool: str,
+    wait: bool,
+    ids: tuple[str, ...],
+    domains: tuple[str, ...],
+    dry_run: bool,
+) -> int:
+    """Give what is due in the queue to the delivery agents, and note what they report.
+
+    Without options it is one pass, for cron or a timer; with --wait it stays, for a supervisor.
+    One runs at a time: a second one wakes the first, and exits.
+    """
+    chosen = Selection(frozenset(ids), frozenset(domain.lower() for domain in domains))
+    if wait and (chosen.ids or chosen.domains or dry_run):
+        raise click.UsageError("--wait goes with no --id, --domain or --dry-run")
+    queue = Queue(os.path.abspath(os.path.join(spool, "queue")))
+    asked = chosen if chosen.ids or chosen.domains else None
+    owner = become_owner(queue.path)
+    plan = _plan(etc, owner)
+    if dry_run:
+        for line in selection.preview(queue, plan.transports, asked, time.time()):
+            click.echo(line)
+        return os.EX_OK
+    queue.create()
+    held = lock.hold(f"{queue.path}/lock", 0)
+    if held is None:
+        if asked:
+            selection.hand_over(queue, asked)
+        queue.pull()
+        return os.EX_OK
+    _prepare(etc, spool)
+    run = Run(queue, plan, lambda: _plan(etc, owner))
+    done = run.wait() if wait else run.once(asked)
+    return os.EX_OK if done else os.EX_TEMPFAIL
+
+
+def _plan(etc: str, owner: tuple[int, int] | None) -> Plan:
+    config = Config(etc)
+    me = config.line("me")
+    plan = Plan(
+        me,
+        f"postmaster@{me}",
+        Schedule(
+            retry_first=config.seconds("retry-first"),
+            retry_most=config.seconds("retry-most"),
+            lifetime=config.seconds("lifetime"),
+            bounce_lifetime=config.seconds("bounce-lifetime"),
+            delay_warning=config.seconds("delay-warning"),
+        ),
+        Transports(config.lines("locals"), config.mapping("transports")),
+        local_agents=max(config.number("local-agents"), 1),
+        relay_agents=max(config.number("relay-agents"), 1),
+        history=config.seconds("history"),
+        owner=owner,
+    )
+    config.check()
+    return plan
+
+
+def _prepare(etc: str, spool: str) -> None:
+    """Let agents find the same folders, and the programs that stand beside this one."""
+    os.environ["MAILTOOLS_ETC"] = os.path.abspath(etc)
+    os.environ["MAILTOOLS_SPOOL"] = os.path.abspath(spool)
+    beside = (os.path.dirname(os.path.abspath(name)) for name in (sys.argv[0], sys.executable))
+    os.environ["PATH"] = os.pathsep.join((*beside, os.environ.get("PATH", os.defpath)))

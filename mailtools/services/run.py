@@ -1,0 +1,405 @@
+"""The queue run: what is due goes to agents, and what they report into the journals.
+
+One `selectors` loop: room and due work → assign; readable → reports. `once` is one pass; `wait`
+stays and wakes when the trigger is pulled or a minute of wait/ has come. Stopping lets the agents
+finish what they have in hand.
+"""
+
+import os
+import random
+import selectors
+import shlex
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FrameType
+
+from mailtools import log
+from mailtools.errors import Failure
+from mailtools.mail.report import DELAYED, Report
+from mailtools.services.attempt import Attempts
+from mailtools.services.notify import Notifier
+from mailtools.services.pool import Pool
+from mailtools.services.schedule import Schedule
+from mailtools.services.selection import Selection
+from mailtools.services.transports import LOCAL, RELAY, Transports
+from mailtools.services.worker import Assignment, Worker
+from mailtools.store.destinations import Destinations
+from mailtools.store.history import History
+from mailtools.store.queue import Place, Queue
+from mailtools.store.queue_sweep import sweep
+
+WINDOW = 5000  # entries in hand at most
+LOOK_AGAIN = 300.0  # seconds between looks at the queue when nothing wakes us
+UNSTICK = 30.0  # seconds before what the disk refused is tried again
+LOOK_SHARE = 5  # a look at new/ is followed by so many times its own duration without one
+SHARE = 100  # entries taken in hand before agents are looked after again
+NO_ANSWER = frozenset(("4.4.1", "4.4.3", "4.4.4"))  # RFC 3463: no host, no directory, no route
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the operator decided; durations in seconds."""
+
+    me: str
+    postmaster: str
+    schedule: Schedule
+    transports: Transports
+    local_agents: int = 2
+    relay_agents: int = 2
+    history: float = 14 * 86400
+    owner: tuple[int, int] | None = None
+    """uid and gid of the queue, where we came as root: local-deliver is root, others the owner."""
+
+
+class Run:
+    """A queue run, the one that holds the queue's lock."""
+
+    def __init__(self, queue: Queue, plan: Plan, reread: Callable[[], Plan]) -> None:
+        """`reread` gives the plan afresh, for SIGHUP; it may raise a Failure."""
+        self._queue, self._plan, self._reread = queue, plan, reread
+        self._attempts = Attempts(
+            queue,
+            Notifier(queue, plan.me, plan.postmaster),
+            plan.schedule,
+            plan.transports,
+            random.random,
+        )
+        self._destinations = Destinations(f"{queue.path}/dest")
+        self._history = History(f"{queue.path}/history")
+        self._pools: dict[str, Pool] = {}
+        self._selector = selectors.DefaultSelector()
+        self._stopping = self._hangup = self._look = False
+        self._next_look = 0.0
+        self._next_due: float | None = None
+        self._next_unstick = 0.0
+        self._places: Iterator[Place] | None = None
+        self._looked = 0.0
+        self._unreadable: dict[str, float] = {}
+
+    # -- the two ways -----------------------------------------------------------------------------
+
+    def once(self, selection: Selection | None = None) -> bool:
+        """Try what is due, or what was selected; return when all of it is settled or put off.
+
+        False: the disk refused the end of some, which stay as they are.
+        """
+        self._open()
+        self._sweep()
+        if selection:
+            self._take_selected(selection)
+        self._look = not selection
+        while not self._stopping:
+            if not selection and self._look_now():
+                self._begin_look()
+            self._take_some()
+            self._turn()
+            if self._places is not None:
+                self._listen(0.0)
+            elif self._busy():
+                self._listen(60.0)
+            elif not self._look:
+                self._listen(0.0)  # the trigger may have been pulled meanwhile, also by us
+                if selection or not self._look:
+                    break
+        return self._close()
+
+    def wait(self) -> bool:
+        """Try what is due, and then what becomes due, until SIGTERM or SIGINT."""
+        self._open()
+        for command in (LOCAL, RELAY):
+            self._start(self._pool(command))
+        self._look = True
+        while not self._stopping:
+            self._sweep()
+            if self._look_now():
+                self._begin_look()
+            self._take_some()
+            self._turn()
+            self._listen(0.0 if self._places is not None else self._pause())
+            if self._hangup:
+                self._reload()
+        return self._close()
+
+    # -- one turn ---------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        now = time.time()
+        if self._attempts.stuck and time.monotonic() >= self._next_unstick:
+            self._next_unstick = time.monotonic() + UNSTICK
+            self._attempts.unstick(now)
+        for pool in list(self._pools.values()):
+            if pool.dealer.waiting:
+                self._deal(pool)
+            pool.kill_silent()
+        self._attempts.flush(now)
+
+    def _deal(self, pool: Pool) -> None:
+        given = set()
+        while worker := pool.with_room():
+            assignment = pool.dealer.take()
+            if assignment is None:
+                break
+            assignment.answers_before = pool.dealer.answers(assignment.destination)
+            worker.assign(assignment)
+            given.add(worker)
+        for worker in given:
+            worker.flush()
+            if worker.writing:
+                self._watch(pool, worker)
+        if pool.dealer.waiting and pool.wants_agent():
+            self._start(pool)
+        if pool.ailing:
+            text = "The delivery agent cannot be started"
+            now = time.time()
+            for assignment in pool.dealer.drain_all():
+                self._unreported(assignment, text, now)
+
+    def _listen(self, timeout: float) -> None:
+        for key, events in self._selector.select(timeout):
+            if key.data is None:
+                self._hear(key.fd)
+            else:
+                pool, worker = key.data
+                if events & selectors.EVENT_WRITE:
+                    worker.flush()
+                    self._watch(pool, worker)
+                else:
+                    self._receive(pool, worker)
+
+    def _hear(self, fd: int) -> None:
+        try:
+            os.read(fd, 65536)
+        except BlockingIOError:
+            return
+        self._look = True
+
+    def _pause(self) -> float:
+        now, clock = time.time(), time.monotonic()
+        pauses = [LOOK_AGAIN]
+        if not self._full():
+            if self._next_due is not None:
+                pauses.append(self._next_due - now)
+            if self._look:
+                pauses.append(self._next_look - clock)
+        if self._attempts.stuck:
+            pauses.append(self._next_unstick - clock)
+        return max(min(pauses), 0.0)
+
+    # -- the queue --------------------------------------------------------------------------------
+
+    def _full(self) -> bool:
+        return len(self._attempts.in_hand) >= WINDOW
+
+    def _look_now(self) -> bool:
+        if self._places is not None or self._full():
+            return False
+        clock = time.monotonic()
+        if self._look:
+            return clock >= self._next_look
+        if self._next_due is not None and time.time() >= self._next_due:
+            return True
+        return clock >= self._next_look + LOOK_AGAIN
+
+    def _begin_look(self) -> None:
+        self._look = False
+        self._looked = 0.0
+        self._places = self._queue.due(time.time())
+
+    def _take_some(self) -> None:
+        """Take in hand some more of what is due; a share at a time, so that agents never wait."""
+        if self._places is None:
+            return
+        began = time.monotonic()
+        now = time.time()
+        in_hand = self._attempts.in_hand
+        taken = 0
+        for place in self._places:
+            if place.id in in_hand or self._unreadable.get(place.id, 0.0) > now:
+                continue
+            self._take(place, now)
+            taken += 1
+            if taken >= SHARE or self._full():
+                break
+        else:
+            self._end_look(now)
+        self._looked += time.monotonic() - began
+        if self._full():
+            self._places, self._look = None, True
+        self._next_look = time.monotonic() + self._looked * LOOK_SHARE
+
+    def _end_look(self, now: float) -> None:
+        self._places = None
+        self._queue.tidy(now)
+        self._next_due = self._queue.next_due()
+
+    def _take(self, place: Place, now: float) -> None:
+        for assignment in self._open_entry(place, now):
+            self._put(assignment, now)
+
+    def _open_entry(self, place: Place, now: float) -> list[Assignment]:
+        try:
+            return self._attempts.take(place, now)
+        except Failure as failure:
+            log.event("trouble", id=place.id, detail=failure.detail or failure.text)
+            self._unreadable[place.id] = now + LOOK_AGAIN
+            return []
+
+    def _put(self, assignment: Assignment, now: float) -> None:
+        pool = self._pool(assignment.agent)
+        silence = self._destinations.silent(assignment.destination, now)
+        if silence:
+            self._attempts.put_off(assignment, silence, now)
+            return
+        pool.dealer.put(
+            assignment.destination, assignment.reverse_path, assignment.priority, assignment
+        )
+
+    def _take_selected(self, selection: Selection) -> None:
+        now = time.time()
+        for place in selection.places(self._queue):
+            for assignment in self._open_entry(place, now):
+                if selection.narrow(assignment):
+                    self._destinations.answered(assignment.destination)
+                    self._put(assignment, now)
+                else:
+                    self._attempts.give_back(assignment, now)
+
+    def _sweep(self) -> None:
+        now = time.time()
+        try:
+            if self._history.begin_day(now):
+                self._history.sweep(now, self._plan.history)
+                for path in sweep(self._queue, now):
+                    log.event("swept", path=path)
+        except Failure as failure:
+            log.event("trouble", detail=failure.detail or failure.text)
+
+    # -- agents -----------------------------------------------------------------------------------
+
+    def _pool(self, command: str) -> Pool:
+        pool = self._pools.get(command)
+        if pool is None:
+            words = shlex.split(command)
+            name = os.path.basename(words[0])
+            if name in (LOCAL, RELAY) and "--jobs" not in words:
+                words.append("--jobs")
+            local = name == LOCAL
+            count = self._plan.local_agents if local else self._plan.relay_agents
+            user = (0, 0) if local and self._plan.owner else self._plan.owner
+            pool = self._pools[command] = Pool(words, count, user)
+        return pool
+
+    def _start(self, pool: Pool) -> None:
+        worker = pool.start()
+        if worker:
+            self._selector.register(worker.stdout, selectors.EVENT_READ, (pool, worker))
+
+    def _watch(self, pool: Pool, worker: Worker) -> None:
+        """Wait for room in a pipe while job lines wait for it."""
+        watched = worker.stdin in self._selector.get_map()
+        if worker.writing and not watched:
+            self._selector.register(worker.stdin, selectors.EVENT_WRITE, (pool, worker))
+        elif watched and not worker.writing:
+            self._selector.unregister(worker.stdin)
+
+    def _receive(self, pool: Pool, worker: Worker) -> None:
+        found = worker.receive()
+        now = time.time()
+        if found is None:
+            if worker.stdin in self._selector.get_map():
+                self._selector.unregister(worker.stdin)
+            self._selector.unregister(worker.stdout)
+            for assignment in pool.lost(worker):
+                self._unreported(assignment, "The delivery agent died", now)
+                pool.dealer.done(assignment.destination, True)
+            return
+        for assignment, report, over in found:
+            self._attempts.reported(assignment.id, report, now)
+            answered = report.status not in NO_ANSWER or report.action != DELAYED
+            if not answered:
+                self._no_answer(pool, assignment, report, now)
+            if over:
+                if answered:
+                    self._destinations.answered(assignment.destination)
+                pool.dealer.done(assignment.destination, answered)
+                self._attempts.over(assignment.id, now)
+
+    def _no_answer(self, pool: Pool, assignment: Assignment, report: Report, now: float) -> None:
+        name = assignment.destination
+        if pool.dealer.answers(name) > assignment.answers_before:
+            return  # it has answered others meanwhile
+        schedule = self._plan.schedule
+        silence = self._destinations.silent(name, now)
+        if silence is None:
+            back_off = schedule.retry_first * 2 ** min(self._destinations.failures(name), 20)
+            until = now + min(back_off, schedule.retry_most)
+            self._destinations.failed(name, until, report.status, report.text)
+            silence = self._destinations.silent(name, now)
+        if silence:
+            self._attempts.leave_alone(assignment, report.forward_path, silence.until)
+            for waiting in pool.dealer.drain(name):
+                self._attempts.put_off(waiting, silence, now)
+
+    def _unreported(self, assignment: Assignment, text: str, now: float) -> None:
+        for path in assignment.forward_paths:
+            if path in assignment.missing:
+                self._attempts.reported(assignment.id, Report(path, DELAYED, "4.3.0", text), now)
+        self._attempts.over(assignment.id, now)
+
+    def _busy(self) -> bool:
+        return any(pool.busy or pool.dealer.waiting for pool in self._pools.values())
+
+    # -- signals, the trigger, the end ------------------------------------------------------------
+
+    def _open(self) -> None:
+        path = f"{self._queue.path}/trigger"
+        self._trigger = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        # A writing end of our own: otherwise the last writer's leaving reads as end of file.
+        self._trigger_writer = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(self._trigger, selectors.EVENT_READ, None)
+        woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(woken, selectors.EVENT_READ, None)
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._signalled)
+
+    def _signalled(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            self._hangup = True
+        else:
+            self._stopping = True
+
+    def _reload(self) -> None:
+        self._hangup = False
+        try:
+            plan = self._reread()
+        except Failure as failure:
+            log.event("trouble", detail=failure.detail or failure.text)
+            return
+        self._plan = plan
+        self._attempts.schedule, self._attempts.transports = plan.schedule, plan.transports
+        self._attempts.notifier = Notifier(self._queue, plan.me, plan.postmaster)
+        self._destinations.forget()
+        for command, pool in self._pools.items():
+            local = os.path.basename(shlex.split(command)[0]) == LOCAL
+            pool.count = plan.local_agents if local else plan.relay_agents
+            for worker in pool.workers:
+                worker.finish()  # its successor reads the control files afresh
+        log.event("reread")
+
+    def _close(self) -> bool:
+        """Let agents finish what they have, and take back what none of them has."""
+        now = time.time()
+        for pool in self._pools.values():
+            for assignment in pool.dealer.drain_all():
+                self._attempts.give_back(assignment, now)
+            for worker in pool.workers:
+                worker.finish()
+        while any(pool.workers for pool in self._pools.values()):
+            self._attempts.flush(time.time())
+            self._listen(60.0)
+        self._attempts.unstick(time.time())
+        self._attempts.flush(time.time())
+        return not self._attempts.stuck

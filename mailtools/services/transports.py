@@ -1,0 +1,49 @@
+"""Which agent takes a forward-path, and which destination it goes to."""
+
+from collections.abc import Iterable, Mapping
+
+from mailtools.errors import BadAddress
+from mailtools.mail.address import ascii_domain
+
+LOCAL = "local-deliver"
+RELAY = "relay-send"
+
+
+class Transports:
+    """The control files `locals` and `transports`: by domain, by `.parent`, and "" for the rest."""
+
+    def __init__(self, locals_: Iterable[str], programs: Mapping[str, str]) -> None:
+        """Take local domains, and the programs (with arguments) of other domains."""
+        self._programs: dict[str, str] = {domain.lower(): LOCAL for domain in locals_}
+        self._programs.update((domain.lower(), program) for domain, program in programs.items())
+        self._found: dict[str, tuple[str, str]] = {}
+
+    def find(self, forward_path: str) -> tuple[str, str]:
+        """Give the agent's command line, and the destination: work to one destination is one job.
+
+        All local paths share a destination; others have their domain, in its ASCII form.
+        """
+        domain = forward_path.rpartition("@")[2] if "@" in forward_path else ""
+        found = self._found.get(domain)
+        if found is None:
+            if len(self._found) > 10000:
+                self._found.clear()
+            found = self._found[domain] = self._find(domain)
+        return found
+
+    def _find(self, domain: str) -> tuple[str, str]:
+        if not domain:  # RFC 5321 4.1.1.3: <postmaster> is ours
+            return LOCAL, LOCAL
+        try:
+            name = ascii_domain(domain)
+        except BadAddress:
+            name = domain.lower()
+        program = self._program(name)
+        return program, LOCAL if program == LOCAL else name
+
+    def _program(self, name: str) -> str:
+        program = self._programs.get(name)
+        while program is None and name:
+            _, _, name = name.partition(".")
+            program = self._programs.get(f".{name}" if name else "")
+        return program or RELAY

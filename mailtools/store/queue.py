@@ -63,6 +63,8 @@ class Entry:
     path: str
     state: State
     due: float
+    arrival: float
+    """In seconds since 1970: its ID says so."""
     envelope: Envelope
     offset: int
     """Where the message begins in the file."""
@@ -71,11 +73,6 @@ class Entry:
     message_id: str = ""
     """The Message-ID field, when it stands in the first octets of the message."""
     journal: Journal = field(default_factory=Journal)
-
-    @property
-    def arrival(self) -> float:
-        """When it arrived, in seconds since 1970: its ID says so."""
-        return arrival(self.id)
 
     @property
     def pending(self) -> list[ForwardPath]:
@@ -216,8 +213,10 @@ class Queue:
         place = self.find(where) if isinstance(where, str) else where
         if place is None:
             raise NoSuchEntry(f"No such entry in the queue: {where}")
-        if not is_id(place.id):
-            raise BadEntry(f"Not the name of a queue entry: {place.id!r}")
+        try:
+            arrived = arrival(place.id)
+        except ValueError:
+            raise BadEntry(f"Not the name of a queue entry: {place.id!r}") from None
         envelope, offset, start, size = _read_head(place.path)
         end = start.find(b"\n\n")
         match = _message_id.search(start, 0, end if end >= 0 else len(start))
@@ -226,6 +225,7 @@ class Queue:
             place.path,
             place.state,
             place.due,
+            arrived,
             envelope,
             offset,
             size,
@@ -236,9 +236,13 @@ class Queue:
     def journal(self, id_: str) -> Journal:
         """Read the journal of an entry; an empty one where there is none."""
         try:
-            return journal.decode(read_from(f"{self.path}/log/{id_}", 0))
-        except NoSuchEntry:
+            fd = os.open(f"{self.path}/log/{id_}", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
             return Journal()
+        except OSError as error:
+            raise disk.trouble(error, "read the journal of", id_) from error
+        with open(fd, "rb", buffering=0) as file:
+            return journal.decode(file.read())
 
     # -- for the queue run ------------------------------------------------------------------------
 

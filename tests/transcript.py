@@ -3,9 +3,9 @@
 A transcript is a text file:
 
     # a comment
-    #! option another=value     how our side is set up; the folder's play.py knows what they mean
+    #! option another=value     how our side is set up; the folder's play.py knows more
     C: EHLO client.example      the client's line; CRLF is added
-    C= half a line\\n            the client's octets as they are: \\r \\n \\t \\0 \\xHH \\\\ are read
+    C= half a line\\n            the client's octets as they are: \\r \\n \\t \\0 \\xHH \\\\ read
     S: 250-*                    the server's line; * is any text within it
     S: ...                      any further lines
     *** tls                     both sides start TLS here
@@ -130,7 +130,7 @@ def drain(engine: Any) -> bytes:
 
 
 def play_engine(made: Transcript, engine: Any, way: str) -> None:
-    """Play against an engine: `whole` turns, single `bytes`, or all `together` up to a happening."""
+    """Play against an engine: `whole` turns, single `bytes`, all `together` to a happening."""
     turns = _joined(made.turns) if way == "together" else made.turns
     said = drain(engine)
     for turn in turns:
@@ -166,7 +166,7 @@ def _happen(made: Transcript, kind: str, engine: Any) -> bytes:
 
 def _match(made: Transcript, turn: Turn, said: bytes) -> None:
     assert re.fullmatch(turn.pattern, said, re.DOTALL), (
-        f"{made.path.name}\nexpected {turn.pattern.decode()}\ngot      {said.decode(errors='replace')}"
+        f"{made.path.name}\nexpected {turn.pattern.decode()}\ngot {said.decode(errors='replace')}"
     )
 
 

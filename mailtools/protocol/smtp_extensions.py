@@ -47,7 +47,6 @@ def keywords(offer: Offer) -> dict[str, str]:
         "SMTPUTF8": "",
         "ENHANCEDSTATUSCODES": "",
         "CHUNKING": "",
-        "LIMITS": f"RCPTMAX={offer.recipients}",
     }
     if offer.starttls:
         found["STARTTLS"] = ""
@@ -62,6 +61,7 @@ def keywords(offer: Offer) -> dict[str, str]:
             found["FUTURERELEASE"] = f"{RELEASE_MOST} {offer.release_until}"
     if offer.xclient:
         found["XCLIENT"] = " ".join(XCLIENT_ATTRIBUTES)
+    found["LIMITS"] = f"RCPTMAX={offer.recipients}"
     return found
 
 

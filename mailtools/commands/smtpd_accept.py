@@ -1,0 +1,127 @@
+"""smtpd-accept: receive mail by SMTP or LMTP and put it into the queue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from mailtools import log
+from mailtools.cli import command, etc_option, listen_options, spool_option
+from mailtools.config import Config
+from mailtools.errors import Usage
+from mailtools.net.serve import serve
+from mailtools.protocol.smtp_session import Settings
+from mailtools.services.accounts import Accounts
+from mailtools.services.directory import Directory
+from mailtools.services.networks import Networks, is_network
+from mailtools.services.reception import Policy
+from mailtools.services.smtp_service import SmtpService, turn_away
+from mailtools.services.submission import Submission
+from mailtools.store.queue import Queue
+
+if TYPE_CHECKING:
+    from mailtools.net.tls import Certificates
+
+
+@command("smtpd-accept")
+@etc_option
+@spool_option
+@listen_options
+@click.option("--submission", is_flag=True, help="Serve mail clients (RFC 6409): AUTH first.")
+@click.option("--lmtp", is_flag=True, help="Speak LMTP (RFC 2033); every peer is trusted.")
+def main(
+    *,
+    etc: str,
+    spool: str,
+    listen: tuple[str, ...],
+    limit: int,
+    tls: bool,
+    submission: bool,
+    lmtp: bool,
+) -> None:
+    """Receive mail by SMTP, on the connection that is stdin or as a listener, and queue it."""
+    if submission and lmtp:
+        raise Usage(detail="--submission and --lmtp exclude each other")
+
+    def setup() -> SmtpService:
+        return build(Config(etc), f"{spool}/queue", tls=tls, submission=submission, lmtp=lmtp)
+
+    name = Config(etc).line("me")
+    serve(setup, listen=listen, limit=limit, refuse=turn_away(name), note=log.event)
+
+
+def build(config: Config, queue: str, *, tls: bool, submission: bool, lmtp: bool) -> SmtpService:
+    """Read the settings, and make the service of them; raise Misconfigured with all faults."""
+    me, locals_ = config.line("me"), config.lines("locals")
+    certificates = find_certificates(config, tls=tls)
+    maildir, separators = config.line("maildir"), config.line("extension-separators")
+    accounts = Accounts(
+        config.file("accounts"),
+        maildir=maildir,
+        local_domains=locals_,
+        system_users=config.flag("system-users"),
+    )
+    directory = Directory(
+        me,
+        locals_,
+        accounts,
+        aliases=config.file("aliases"),
+        virtual=config.file("virtual"),
+        separators=separators,
+    )
+    home = directory.home
+    policy = Policy(
+        me=me,
+        queue=Queue(queue),
+        directory=directory,
+        accounts=accounts if config.file("accounts") and not lmtp else None,
+        relay_clients=networks(config, "relay-clients"),
+        xclient_clients=networks(config, "xclient-clients"),
+        submission=Submission(accounts, directory, home, separators) if submission else None,
+        lmtp=lmtp,
+        starttls=certificates is not None and not tls,
+        plaintext_login=config.flag("plaintext-login"),
+        hops=config.number("hops"),
+        disk_floor=config.octets("disk-floor"),
+        hide_client=config.flag("hide-clients"),
+        home=home,
+    )
+    settings = Settings(
+        name=me,
+        size=config.octets("message-size"),
+        recipients=config.number("recipients"),
+        lmtp=lmtp,
+        submission=submission,
+        qualify=home if submission else "",
+        starttls=policy.starttls,
+        greet_delay=0.0 if submission or lmtp or tls else config.seconds("greet-delay"),
+    )
+    proxies = networks(config, "proxies")
+    config.check()
+    policy.queue.create()
+    context = certificates.context if certificates else None
+    return SmtpService(policy, settings, context, tls, proxies)
+
+
+def find_certificates(config: Config, *, tls: bool) -> Certificates | None:
+    """Give the certificates the settings name; None where there are none, and none are needed."""
+    certificate = config.path("tls-certificate")
+    if not certificate:
+        if tls:
+            config.fault("tls-certificate", 0, "is needed for --tls")
+        return None
+    from mailtools.net.tls import Certificates  # only where there is one: ssl costs 10 ms
+
+    return Certificates(certificate, config.path("tls-key"))
+
+
+def networks(config: Config, name: str) -> Networks:
+    """Read a list of addresses and networks; what is neither is a fault."""
+    found = []
+    for number, text in enumerate(config.lines(name), 1):
+        if is_network(text):
+            found.append(text)
+        else:
+            config.fault(name, number, f"{text!r} is neither an IP address nor a network")
+    return Networks(found)

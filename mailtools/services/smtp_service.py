@@ -1,0 +1,57 @@
+"""A session of smtpd-accept from its first octet to its last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mailtools import log
+from mailtools.errors import BadSyntax, Failure, TimedOut
+from mailtools.mail.reply import reply
+from mailtools.net.drive import drive
+from mailtools.net.serve import Peer
+from mailtools.net.stream import Stream
+from mailtools.protocol.smtp_server import SmtpServer
+from mailtools.protocol.smtp_session import Settings
+from mailtools.services.networks import NOBODY, Networks
+from mailtools.services.proxied import behind_proxy
+from mailtools.services.reception import Policy, Reception
+
+if TYPE_CHECKING:
+    import ssl
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpService:
+    """All that sessions share; call it with a stream and its peer to serve one."""
+
+    policy: Policy
+    settings: Settings
+    tls: Callable[[], ssl.SSLContext] | None = None
+    """Gives the TLS context; None where there is no certificate."""
+    implicit_tls: bool = False
+    proxies: Networks = NOBODY
+    """Whose PROXY header is believed, and awaited."""
+
+    def __call__(self, stream: Stream, peer: Peer) -> None:
+        """Serve one session; raise ConnectionDied or TlsTrouble where the connection broke."""
+        if peer.address in self.proxies:
+            try:
+                peer = behind_proxy(stream, peer)
+            except (BadSyntax, TimedOut) as failure:
+                log.event("lost", client=peer, after="PROXY", reason=failure.text)
+                return
+        if self.implicit_tls:
+            assert self.tls is not None
+            stream.start_tls(self.tls())
+        drive(SmtpServer(Reception(self.policy, stream, peer), self.settings), stream, self.tls)
+
+
+def turn_away(name: str) -> Callable[[Failure], bytes]:
+    """Give the function that says in SMTP's words that there can be no session now."""
+
+    def words(failure: Failure) -> bytes:
+        return bytes(reply(421, failure.status, f"{name} {failure.text}"))
+
+    return words

@@ -5,7 +5,7 @@
 #   examples/tour.sh --stay   keeps the servers up, and says where a mail client finds them
 #   examples/tour.sh --keep   keeps the folder to look at
 #
-# Needs python3 (3.11 or newer) with venv, and openssl. Nothing outside the folder is touched,
+# Needs python3 (3.11 or newer) with venv. Nothing outside the folder is touched,
 # except .venv in this checkout, where the commands are installed.
 set -eu
 
@@ -25,7 +25,6 @@ fail() { echo "tour: $*" >&2; exit 1; }
 
 # -- the commands -------------------------------------------------------------------------------
 
-if ! command -v openssl >/dev/null; then fail "openssl is missing: apt-get install openssl"; fi
 if [ -n "${VIRTUAL_ENV-}" ] && [ -x "$VIRTUAL_ENV/bin/smtpd-accept" ]; then
     venv=$VIRTUAL_ENV
 else
@@ -63,12 +62,30 @@ echo mail.example.org > me
 echo example.org > locals
 echo "$site/mail/%n" > maildir
 echo 'postmaster: bob' > aliases
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -quiet \
-    -subj /CN=mail.example.org -addext 'subjectAltName=DNS:mail.example.org,DNS:localhost,IP:127.0.0.1' \
-    -keyout "$site/etc/key.pem" -out "$site/etc/cert.pem" 2>/dev/null ||
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
-    -subj /CN=mail.example.org -addext 'subjectAltName=DNS:mail.example.org,DNS:localhost,IP:127.0.0.1' \
-    -keyout "$site/etc/key.pem" -out "$site/etc/cert.pem" 2>/dev/null
+python - "$site/etc" <<'CERTIFICATE'
+import datetime, ipaddress, pathlib, sys
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+folder = pathlib.Path(sys.argv[1])
+key = ec.generate_private_key(ec.SECP256R1())
+name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mail.example.org")])
+now = datetime.datetime.now(datetime.timezone.utc)
+names = [x509.DNSName("mail.example.org"), x509.DNSName("localhost")]
+names += [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=2))
+builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+pem = serialization.Encoding.PEM
+(folder / "cert.pem").write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(pem))
+plain = serialization.NoEncryption()
+(folder / "key.pem").write_bytes(
+    key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+)
+CERTIFICATE
+chmod 600 key.pem
 echo cert.pem > tls-certificate
 echo key.pem > tls-key
 cd "$site"
@@ -127,7 +144,7 @@ this message went through every command.
 .
 (That dot alone on a line is part of it.)
 MESSAGE
-python3 - "$submission" "$site/etc/cert.pem" message <<'CLIENT' | show
+python - "$submission" "$site/etc/cert.pem" message <<'CLIENT' | show
 import smtplib, ssl, sys
 port, certificate, path = sys.argv[1:]
 context = ssl.create_default_context(cafile=certificate)
@@ -166,7 +183,7 @@ queue-run 2>>log/queue-run-3
 show < log/queue-run-3
 
 step "10. Bob fetches by POP3 over TLS; the messages stay on the server"
-python3 - "$pop3" "$site/etc/cert.pem" <<'CLIENT' | show
+python - "$pop3" "$site/etc/cert.pem" <<'CLIENT' | show
 import poplib, ssl, sys
 port, certificate = sys.argv[1:]
 client = poplib.POP3_SSL("127.0.0.1", int(port), context=ssl.create_default_context(cafile=certificate))
@@ -180,7 +197,7 @@ client.quit()
 CLIENT
 
 step "11. Bob reads by IMAP over TLS"
-python3 - "$imap" "$site/etc/cert.pem" <<'CLIENT' | show
+python - "$imap" "$site/etc/cert.pem" <<'CLIENT' | show
 import imaplib, ssl, sys
 port, certificate = sys.argv[1:]
 client = imaplib.IMAP4_SSL("127.0.0.1", int(port), ssl_context=ssl.create_default_context(cafile=certificate))

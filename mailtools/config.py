@@ -62,6 +62,9 @@ of an account that names none; %u is the login, %n its local-part, %d its domain
 message-size | size | 25M | smtpd-accept, sendmail | The largest message taken, in octets.
 recipients | number | 1000 | smtpd-accept | The most recipients of a message.
 hops | number | 100 | smtpd-accept | The most Received fields of a message.
+submit | line | /run/mailtools/submit | sendmail | Where sendmail gives mail when the queue is \
+not its caller's to write: the path of a Unix socket, or host:port.
+masquerade | line | none | sendmail | The domain of senders here, instead of `me`.
 lifetime | duration | 5d | queue-run | How long a message is tried before it fails.
 bounce-lifetime | duration | 1d | queue-run | The same for a message from the null reverse-path.
 retry-first | duration | 5min | queue-run | The shortest wait between two attempts.
@@ -77,6 +80,12 @@ tls-key | path | the certificate's file | smtpd-accept, pop3d, imapd | The priva
 plaintext-login | flag | no | smtpd-accept, pop3d, imapd | Whether passwords are taken without \
 TLS (never on a network that others can read).
 """
+
+
+def duration(text: str) -> int | None:
+    """Read a duration in seconds: `300`, `5min`, `4h`, `5d`, `1w`; None where it is none."""
+    match = _DURATION.match(text)
+    return int(match[1]) * _SECONDS[match[2]] if match else None
 
 
 def _read_table() -> dict[str, Setting]:
@@ -127,12 +136,12 @@ class Config:
     def seconds(self, name: str) -> int:
         """A duration in seconds: `300`, `5min`, `4h`, `5d`, `1w`."""
         number, value = self._single(name, "duration")
-        match = _DURATION.match(value)
-        if not match:
+        found = duration(value)
+        if found is None:
             self.fault(name, number, f"{value!r} is not a duration: 300, 5min, 4h, 5d, 1w")
-            match = _DURATION.match(SETTINGS[name].default)
-            assert match
-        return int(match[1]) * _SECONDS[match[2]]
+            found = duration(SETTINGS[name].default)
+            assert found is not None
+        return found
 
     def octets(self, name: str) -> int:
         """A size in octets: `10485760`, `10M`."""

@@ -1,0 +1,317 @@
+"""What FETCH gives (RFC 3501 6.4.5, RFC 3516 BINARY, RFC 8514 SAVEDATE): items and responses.
+
+An item is a callable that gives its octets for a message, in pieces where they are many. What needs
+the file is asked before the response begins, so that a message that is gone leaves no half of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from mailtools.errors import BadSyntax
+from mailtools.mail.dates import format_internal_date
+from mailtools.mail.mime import HEADER_MOST, Part, header_pairs
+from mailtools.mail.mime_words import decode_base64, decode_quoted_printable
+from mailtools.protocol.imap.octets import WireText, wire_form
+from mailtools.protocol.imap.responses import No
+from mailtools.protocol.imap.sections import (
+    Section,
+    take_binary_section,
+    take_partial,
+    take_section,
+)
+from mailtools.protocol.imap.session import Message
+from mailtools.protocol.imap.structure import Structure, envelope
+from mailtools.protocol.imap.wire import Cursor
+
+ITEMS_MOST = 200  # of one FETCH
+_ONE_PIECE = 4096  # octets: what is smaller goes out with its neighbours
+
+Write = Callable[["Fetched"], Iterable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Something to fetch: what the answer calls it, how it is made, what that costs."""
+
+    write: Write
+    content: bool = False
+    """Whether the file is needed."""
+    sets_seen: bool = False
+    flags: bool = False
+
+
+class Fetched:
+    """A message while its items are written: what several of them need is made once."""
+
+    def __init__(self, message: Message, cache: WireCache) -> None:
+        self.message = message
+        self._cache = cache
+
+    def pairs(self) -> list[tuple[bytes, bytes]]:
+        """The header as pairs."""
+        return header_pairs(self.message.header())
+
+    def text(self, start: int, end: int) -> WireText:
+        """A stretch of the message."""
+        return self._cache.text(self.message, start, end)
+
+    def header_of(self, part: Part) -> list[tuple[bytes, bytes]]:
+        """The header of a message inside."""
+        end = min(part.body, part.start + HEADER_MOST)
+        return header_pairs(self.message.octets(part.start, end))
+
+
+class WireCache:
+    """Remembers the last large stretch, for clients that fetch it piece by piece."""
+
+    def __init__(self) -> None:
+        self._key: tuple[int, int, int] = (0, 0, 0)
+        self._last: WireText | None = None
+
+    def text(self, message: Message, start: int, end: int) -> WireText:
+        """Give a stretch, measured."""
+        key = (message.uid, start, end)
+        if self._last is not None and key == self._key:
+            return self._last.of(message)
+        text = WireText(message, start, end)
+        if not text.small:
+            self._key, self._last = key, text
+        return text
+
+
+# -- items without content ------------------------------------------------------------------------
+
+
+def _uid(fetched: Fetched) -> Iterable[bytes]:
+    return (b"UID %d" % fetched.message.uid,)
+
+
+def _flags(fetched: Fetched) -> Iterable[bytes]:
+    return (b"FLAGS (" + " ".join(fetched.message.flags).encode() + b")",)
+
+
+def _size(fetched: Fetched) -> Iterable[bytes]:
+    return (b"RFC822.SIZE %d" % fetched.message.size,)
+
+
+def _internal_date(fetched: Fetched) -> Iterable[bytes]:
+    return (f'INTERNALDATE "{format_internal_date(fetched.message.internal_date)}"'.encode(),)
+
+
+def _save_date(fetched: Fetched) -> Iterable[bytes]:
+    return (f'SAVEDATE "{format_internal_date(fetched.message.save_date)}"'.encode(),)
+
+
+# -- items with content ---------------------------------------------------------------------------
+
+
+def _envelope(fetched: Fetched) -> Iterable[bytes]:
+    return (b"ENVELOPE ", envelope(fetched.pairs()))
+
+
+def _body(fetched: Fetched) -> Iterable[bytes]:
+    structure = Structure(fetched.header_of, extended=False)
+    return (b"BODY ", structure.write(fetched.message.structure()))
+
+
+def _bodystructure(fetched: Fetched) -> Iterable[bytes]:
+    structure = Structure(fetched.header_of, extended=True)
+    return (b"BODYSTRUCTURE ", structure.write(fetched.message.structure()))
+
+
+def _section(name: bytes, section: Section, partial: tuple[int, int] | None) -> Write:
+    label = name + (b"<%d> " % partial[0] if partial else b" ")
+
+    def write(fetched: Fetched) -> Iterable[bytes]:
+        message = fetched.message
+        if section.of_header:
+            return _literal(label, wire_form(_header_text(section, message.header())), partial)
+        if section.path or section.text:
+            part = section.find(message.structure())
+            if part is None:
+                return (label, b"NIL")
+            start, end = section.stretch(part)
+        else:
+            start, end = 0, message.length
+        if section.names:
+            return _literal(label, wire_form(section.choose(message.octets(start, end))), partial)
+        return _stretch(label, fetched.text(start, end), partial)
+
+    return write
+
+
+def _header_text(section: Section, header: bytes) -> bytes:
+    return section.choose(header) if section.names else header
+
+
+def _stretch(label: bytes, text: WireText, partial: tuple[int, int] | None) -> Iterable[bytes]:
+    start, count = _within(text.size, partial)
+    if text.small and count <= _ONE_PIECE:
+        return (label, b"{%d}\r\n" % count, *text.piece(start, count))
+    return _pieces(b"%b{%d}\r\n" % (label, count), text.piece(start, count))
+
+
+def _pieces(head: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    yield head
+    yield from pieces
+
+
+def _literal(label: bytes, text: bytes, partial: tuple[int, int] | None) -> Iterable[bytes]:
+    start, count = _within(len(text), partial)
+    return (label, b"{%d}\r\n" % count, text[start : start + count])
+
+
+def _within(size: int, partial: tuple[int, int] | None) -> tuple[int, int]:
+    start, count = partial or (0, size)
+    start = min(start, size)
+    return start, min(count, size - start)
+
+
+# -- BINARY ---------------------------------------------------------------------------------------
+
+
+def _binary(name: bytes, section: Section, partial: tuple[int, int] | None) -> Write:
+    label = name + (b"<%d> " % partial[0] if partial else b" ")
+
+    def write(fetched: Fetched) -> Iterable[bytes]:
+        data = _decoded(section, fetched.message)
+        if data is None:
+            return (label, b"NIL")
+        start, count = _within(len(data), partial)
+        data = data[start : start + count]
+        tilde = b"~" if b"\0" in data else b""  # RFC 3516 4.2
+        return (label, b"%b{%d}\r\n" % (tilde, len(data)), data)
+
+    return write
+
+
+def _binary_size(name: bytes, section: Section) -> Write:
+    def write(fetched: Fetched) -> Iterable[bytes]:
+        data = _decoded(section, fetched.message)
+        return (b"%b %d" % (name, len(data or b"")),)
+
+    return write
+
+
+def _decoded(section: Section, message: Message) -> bytes | None:
+    part = section.find(message.structure())
+    if part is None:
+        return None
+    data = message.octets(*section.stretch(part)).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    if not section.path or part.multipart or part.message:
+        return data
+    match part.mime.encoding.lower():
+        case b"base64":
+            return decode_base64(data)
+        case b"quoted-printable":
+            return decode_quoted_printable(data)
+        case b"7bit" | b"8bit" | b"binary":
+            return data
+    raise No("Unknown content-transfer-encoding", code="UNKNOWN-CTE")
+
+
+# -- the command ----------------------------------------------------------------------------------
+
+_UID = Item(_uid)
+_FLAGS = Item(_flags, flags=True)
+_SIZE = Item(_size)
+_DATE = Item(_internal_date)
+_ENVELOPE = Item(_envelope, content=True)
+_PLAIN = {
+    "UID": _UID,
+    "FLAGS": _FLAGS,
+    "RFC822.SIZE": _SIZE,
+    "INTERNALDATE": _DATE,
+    "SAVEDATE": Item(_save_date),
+    "ENVELOPE": _ENVELOPE,
+    "BODYSTRUCTURE": Item(_bodystructure, content=True),
+    "RFC822": Item(_section(b"RFC822", Section(), None), content=True, sets_seen=True),
+    "RFC822.HEADER": Item(_section(b"RFC822.HEADER", Section(text="HEADER"), None), content=True),
+    "RFC822.TEXT": Item(
+        _section(b"RFC822.TEXT", Section(text="TEXT"), None), content=True, sets_seen=True
+    ),
+}
+_BODY = Item(_body, content=True)
+_MACROS = {
+    "ALL": [_FLAGS, _DATE, _SIZE, _ENVELOPE],
+    "FAST": [_FLAGS, _DATE, _SIZE],
+    "FULL": [_FLAGS, _DATE, _SIZE, _ENVELOPE, _BODY],
+}
+
+
+def take_items(cursor: Cursor) -> list[Item]:
+    """Take a macro, an item, or a list of items."""
+    if cursor.accept(b"("):
+        items = [_take_item(cursor)]
+        while not cursor.accept(b")"):
+            cursor.space()
+            items.append(_take_item(cursor))
+            if len(items) > ITEMS_MOST:
+                raise BadSyntax("Too many items")
+        return items
+    start = cursor.position
+    macro = _MACROS.get(cursor.word())
+    if macro is not None:
+        return list(macro)
+    cursor.position = start
+    return [_take_item(cursor)]
+
+
+def _take_item(cursor: Cursor) -> Item:
+    word = cursor.word()
+    if cursor.peek() != b"[":
+        item = _BODY if word == "BODY" else _PLAIN.get(word)
+        if item is None:
+            raise BadSyntax(f"Unknown item {word[:40]}")
+        return item
+    match word:
+        case "BODY" | "BODY.PEEK":
+            section = take_section(cursor)
+            partial = take_partial(cursor)
+            write = _section(b"BODY" + section.written, section, partial)
+            return Item(write, content=True, sets_seen=word == "BODY")
+        case "BINARY" | "BINARY.PEEK":
+            section = take_binary_section(cursor)
+            partial = take_partial(cursor)
+            write = _binary(b"BINARY" + section.written, section, partial)
+            return Item(write, content=True, sets_seen=word == "BINARY")
+        case "BINARY.SIZE":
+            section = take_binary_section(cursor)
+            return Item(_binary_size(b"BINARY.SIZE" + section.written, section), content=True)
+    raise BadSyntax(f"Unknown item {word[:40]}")
+
+
+def prepare(items: list[Item], *, uid: bool) -> list[Item]:
+    """Put the items in the order they are sent: UID first and always where `uid`, flags next."""
+    chosen: list[Item] = []
+    for item in items:
+        if item not in chosen:
+            chosen.append(item)
+    if uid or _UID in chosen:
+        chosen = [_UID, *(item for item in chosen if item is not _UID)]
+    return chosen
+
+
+def with_flags(items: list[Item]) -> list[Item]:
+    """Add FLAGS: reading has changed them (RFC 3501 6.4.5)."""
+    return items if any(item.flags for item in items) else [*items, _FLAGS]
+
+
+def respond(number: int, items: list[Item], fetched: Fetched) -> Iterator[bytes]:
+    """Give one message's response; raise NoSuchMessage before its first octet, never later."""
+    made = [item.write(fetched) for item in items]
+    separator = b"* %d FETCH (" % number
+    gathered: list[bytes] = []
+    for pieces in made:
+        gathered.append(separator)
+        separator = b" "
+        if isinstance(pieces, tuple):
+            gathered += pieces
+            continue
+        yield b"".join(gathered)
+        gathered = []
+        yield from pieces
+    gathered.append(b")\r\n")
+    yield b"".join(gathered)

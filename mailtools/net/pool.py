@@ -7,6 +7,7 @@ others are too, ends. All of a generation end when its pipe is closed: on SIGTER
 `setup` gave new sessions), or because the master died; sessions in hand finish first.
 """
 
+import errno
 import gc
 import mmap
 import os
@@ -225,6 +226,10 @@ class Pool:
                     connection, _ = by_fd[fd].accept()
                 except (BlockingIOError, ConnectionAbortedError):
                     continue  # another process was faster, or the peer gave up
+                except OSError as error:
+                    if error.errno != errno.EINVAL:
+                        raise
+                    return  # the master has shut the socket down: see _finish
                 self._one(session, slot, connection)
                 served += 1
                 if os.geteuid() != user:

@@ -1,0 +1,43 @@
+"""queue-edit: what an operator does to entries of the queue."""
+
+import sys
+from collections.abc import Callable
+
+import click
+
+from mailtools.cli import command, complain, spool_option
+from mailtools.services.queue_edit import QueueEditor, each, ids_of
+
+
+@command("queue-edit")
+@spool_option
+@click.argument(
+    "verb",
+    type=click.Choice(["hold", "release", "retry", "expire", "remove", "show", "replay"]),
+)
+@click.argument("ids", nargs=-1)
+def main(spool: str, verb: str, ids: tuple[str, ...]) -> int:
+    """Hold, release, retry, expire, remove, show or replay entries of the queue.
+
+    IDs come as arguments, or as the first words of the lines of stdin: `queue-list --to
+    '*@example.net' | queue-edit hold`.
+    """
+    editor = QueueEditor(f"{spool}/queue")
+
+    def show(id_: str) -> None:
+        for piece in editor.show(id_):
+            sys.stdout.buffer.write(piece)
+
+    actions: dict[str, Callable[[str], None]] = {
+        "hold": editor.hold,
+        "release": editor.release,
+        "retry": editor.retry,
+        "expire": editor.expire,
+        "remove": editor.remove,
+        "show": show,
+        "replay": lambda source: click.echo(editor.replay(source)),
+    }
+    failures = each(ids or ids_of(sys.stdin), actions[verb])
+    for failure in failures:
+        complain(failure)
+    return failures[0].exit if failures else 0

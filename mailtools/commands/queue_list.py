@@ -1,0 +1,45 @@
+"""queue-list: choose entries of the queue, a line each."""
+
+import time
+
+import click
+
+from mailtools.cli import command, spool_option
+from mailtools.config import duration
+from mailtools.errors import Usage
+from mailtools.services import queue_lines
+from mailtools.services.queue_view import Choice, rows
+from mailtools.store.queue import Queue, State
+
+
+@command("queue-list")
+@spool_option
+@click.option("--from", "from_", metavar="ADDRESS", help="The reverse-path; <> is the null one.")
+@click.option("--to", metavar="ADDRESS", help="One of the forward-paths still pending.")
+@click.option(
+    "--older", metavar="TIME", default="0", help="Arrived so long ago: 300, 5min, 4h, 2d."
+)
+@click.option("--state", type=click.Choice([state.value for state in State]), help="Only these.")
+@click.option("--ids", is_flag=True, help="The IDs alone.")
+@click.option("--json", is_flag=True, help="A JSON object a line.")
+def main(
+    *,
+    spool: str,
+    from_: str | None,
+    to: str | None,
+    older: str,
+    state: str | None,
+    ids: bool,
+    json: bool,
+) -> None:
+    """List entries of the queue, a line each: ID, state, size, age, paths, next try, reason."""
+    seconds = duration(older)
+    if seconds is None:
+        raise Usage(f"--older {older}: a time is 300, 5min, 4h, 2d or 1w")
+    now = time.time()
+    choice = Choice(from_, to, seconds, State(state) if state else None)
+    for row in rows(Queue(f"{spool}/queue"), choice, now):
+        if json:
+            click.echo(queue_lines.own_json(row))
+        else:
+            click.echo(row.id if ids else queue_lines.plain(row, now))

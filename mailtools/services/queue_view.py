@@ -1,0 +1,135 @@
+"""The queue as people see it: one row an entry, chosen by sender, recipient, age and state."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from mailtools.errors import BadEntry, NoSuchEntry, SystemTrouble
+from mailtools.store.queue import Entry, Place, Queue, State
+from mailtools.store.queue_id import arrival, is_id
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A forward-path that waits, and why ("" where it was not tried yet)."""
+
+    address: str
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An entry as it is listed."""
+
+    id: str
+    state: State
+    arrival: float
+    """Seconds since 1970."""
+    size: int
+    """Octets of the message."""
+    reverse_path: str
+    pending: tuple[Pending, ...]
+    due: float | None
+    """When it is tried next; None where it is not (held, or set aside)."""
+    attempts: int
+    fault: str = ""
+    """Why a bad entry cannot be read."""
+
+    @property
+    def reason(self) -> str:
+        """Why it waits: the reason of the first forward-path that has one."""
+        return self.fault or next((one.reason for one in self.pending if one.reason), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which entries: all that fit everything that is given. Addresses may hold `*` and `?`."""
+
+    reverse_path: str | None = None
+    """`<>` or "" is the null one."""
+    forward_path: str | None = None
+    older: float = 0.0
+    """Seconds since it arrived, at least."""
+    state: State | None = None
+
+    def fits(self, row: Row, now: float) -> bool:
+        """Whether a row is chosen."""
+        if self.state is not None and row.state is not self.state:
+            return False
+        if now - row.arrival < self.older:
+            return False
+        wanted = self.reverse_path
+        if wanted is not None and not _like(row.reverse_path, "" if wanted == "<>" else wanted):
+            return False
+        to = self.forward_path
+        return to is None or any(_like(one.address, to) for one in row.pending)
+
+
+def rows(queue: Queue, choice: Choice | None = None, now: float | None = None) -> Iterator[Row]:
+    """Yield the chosen entries, oldest first within each state; raise SystemTrouble."""
+    choice = choice or Choice()
+    moment = time.time() if now is None else now
+    if not os.access(queue.path, os.R_OK | os.X_OK) and os.path.isdir(queue.path):
+        raise SystemTrouble(detail=f"{queue.path} may be read by its owner only")
+    listings: dict[State, Callable[[], Iterator[Place]]] = {
+        State.NEW: queue.new,
+        State.WAIT: queue.waiting,
+        State.HOLD: queue.held,
+        State.BAD: queue.bad,
+    }
+    for state, listing in listings.items():
+        if choice.state in (None, state):
+            for place in sorted(listing(), key=lambda place: place.id):
+                row = row_of(queue, place)
+                if row is not None and choice.fits(row, moment):
+                    yield row
+
+
+def row_of(queue: Queue, place: Place) -> Row | None:
+    """Read one entry as a row; None when it is gone meanwhile."""
+    try:
+        entry = queue.open(place)
+        size = entry.size
+    except (NoSuchEntry, FileNotFoundError):
+        return None
+    except BadEntry as failure:
+        return _bad_row(place, failure.text)
+    due = {State.NEW: entry.arrival, State.WAIT: place.due}.get(place.state)
+    return Row(
+        entry.id,
+        place.state,
+        entry.arrival,
+        size,
+        entry.envelope.reverse_path,
+        tuple(_pending(entry)),
+        due,
+        len({when for when, _ in entry.journal.attempts}),
+    )
+
+
+def _bad_row(place: Place, fault: str) -> Row | None:
+    try:
+        about = os.stat(place.path)
+    except FileNotFoundError:
+        return None
+    came = arrival(place.id) if is_id(place.id) else about.st_mtime
+    return Row(place.id, State.BAD, came, about.st_size, "", (), None, 0, fault)
+
+
+def _pending(entry: Entry) -> Iterator[Pending]:
+    for path in entry.pending:
+        report = entry.journal.last.get(path.address)
+        if report is None:
+            yield Pending(path.address, "", "")
+        else:
+            yield Pending(path.address, report.status, report.text)
+
+
+def _like(address: str, pattern: str) -> bool:
+    from fnmatch import fnmatchcase  # only where something is looked for
+
+    return fnmatchcase(address.lower(), pattern.lower())

@@ -104,7 +104,7 @@ def over_smtp(where: str, letter: Letter, me: str) -> list[Report]:
     from mailtools.net.drive import drive  # all of this only where the queue is not ours
     from mailtools.net.stream import Stream
     from mailtools.protocol.smtp_client import SmtpClient
-    from mailtools.protocol.smtp_transfer import Tls, Transaction, message_of
+    from mailtools.protocol.smtp_transaction import Tls, Transaction, message_of
 
     envelope = letter.envelope
     message = message_of(letter.header + b"\n" + letter.body)

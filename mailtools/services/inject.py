@@ -105,8 +105,8 @@ def read_text(read: Callable[[int], bytes], *, ignore_dots: bool, most: int) -> 
 def prepare(text: bytes, order: Order, place: Place, *, new_id: str) -> Letter:
     """Make a message ready: find its recipients, complete its header, make its envelope.
 
-    `new_id` becomes its queue ID, and its Message-ID where it has none. Raises BadAddress with every bad address,
-    BadMessage where nobody is named, MailLoop.
+    `new_id` becomes its queue ID, and its Message-ID where it has none. Raises BadAddress with
+    every bad address, BadMessage where nobody is named, MailLoop.
     """
     header, body = split(text)
     if header.lower().count(b"\nreceived:") + header[:9].lower().count(b"received:") > place.hops:

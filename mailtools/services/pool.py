@@ -1,7 +1,6 @@
 """The agents of one command line: how many, who gets the next job, and what if one dies."""
 
 import os
-import shutil
 import time
 
 from mailtools import log
@@ -47,11 +46,8 @@ class Pool:
         """Start one more agent, where there may be one; None where not, or where it cannot."""
         if len(self.active) >= self.count or time.monotonic() < self._not_before:
             return None
-        program = shutil.which(self.command[0])
         try:
-            if program is None:
-                raise Misconfigured(detail=f"cannot start agent {self.command[0]}: not found")
-            worker = Worker([program, *self.command[1:]], self._user)
+            worker = Worker(self.command, self._user)
         except Misconfigured as failure:
             log.event("trouble", agent=self.command[0], detail=failure.detail)
             self._back_off()

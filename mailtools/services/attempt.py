@@ -75,7 +75,7 @@ class Attempts:
             log.event("damaged", id=place.id, why=failure.text)
             return []
         terms = self.schedule.terms(entry.envelope, entry.arrival)
-        if now < terms.start:
+        if now < terms.start and terms.start > entry.arrival:  # not: a clock that went back
             log.event("held", id=entry.id, until=f"{terms.start:.0f}")
             self._defer(entry, terms.start)
             return []

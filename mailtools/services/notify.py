@@ -81,7 +81,7 @@ class Notifier:
         except NoSuchEntry:  # an operator moved it meanwhile
             place = self._queue.find(entry.id)
             message = self._queue.open(place).message() if place else b""
-        id_ = self._queue.new_id()
+        id_ = self._queue.new_id(now)
         notification = Notification(
             self._me, id_, now, to, entry.envelope, entry.arrival, tuple(told), message, until
         )

@@ -139,9 +139,9 @@ class Queue:
         """
         return EntryWriter(self, id_ or make_id(), envelopes.encode(envelope))
 
-    def new_id(self) -> str:
-        """Make an ID for an entry to come."""
-        return make_id()
+    def new_id(self, now: float) -> str:
+        """Make an ID for an entry that is to come, and arrives at `now`."""
+        return make_id(now)
 
     def pull(self) -> bool:
         """Wake a queue run that waits; tell whether there is one. Never blocks."""

@@ -49,7 +49,8 @@ class Target:
 
     `value` is the Maildir's path, the program's command or the address. `plain` leaves the
     account's own .forward aside. `uid` and `gid` are who writes the Maildir or runs the program.
-    `owner` is the reverse-path for what an alias sends on, where it has an owner.
+    `owner` is the reverse-path for what an alias sends on, where it has an owner. `by_hand` is
+    a Maildir that the person at the shell named.
     """
 
     where: Where
@@ -60,6 +61,7 @@ class Target:
     uid: int = -1
     gid: int = -1
     owner: str = ""
+    by_hand: bool = False
 
 
 class AccountsLike(Protocol):
@@ -295,13 +297,28 @@ class Directory:
         return words, (about.st_uid, about.st_gid)
 
 
-def check_account(account: Account) -> None:
-    """Raise NoSuchMailbox, MailboxDisabled or MailboxFull unless an account can get mail now."""
+class OneMaildir:
+    """A directory where every address leads to one Maildir: `local-deliver --maildir`."""
+
+    def __init__(self, path: str) -> None:
+        """Name the Maildir; it belongs to whoever owns its folder."""
+        self._target = Target(Where.MAILDIR, os.path.abspath(path), by_hand=True)
+
+    def resolve(self, address: Address) -> tuple[Target, ...]:
+        """Give the Maildir."""
+        return (self._target,)
+
+
+def check_account(account: Account, *, room: bool = True) -> None:
+    """Raise NoSuchMailbox, MailboxDisabled or MailboxFull unless an account can get mail now.
+
+    Without `room` the quota is left to who knows the message's size.
+    """
     if not account.maildir:
         raise NoSuchMailbox
     if account.fields and account.fields.get("disabled", "no") != "no":
         raise MailboxDisabled
-    limits = limits_of(account)
+    limits = limits_of(account) if room else None
     if limits:
         try:
             full = not Quota(account.maildir, limits).allows(1)

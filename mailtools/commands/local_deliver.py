@@ -1,0 +1,70 @@
+"""local-deliver: deliver mail to mailboxes, programs and forwards on this host."""
+
+from __future__ import annotations
+
+import click
+
+from mailtools.cli import command, etc_option, spool_option
+from mailtools.config import Config
+from mailtools.errors import Usage
+from mailtools.mail.address import parse_address
+from mailtools.services.accounts import Accounts
+from mailtools.services.agent import LOCAL_EXITS, deliver_once, serve_jobs
+from mailtools.services.directory import Directory, OneMaildir
+from mailtools.services.local import Local
+from mailtools.store.queue import Queue
+
+AHEAD = 20  # jobs that may wait in the pipe, so that none is waited for
+
+
+@command("local-deliver", mailer=True)
+@etc_option
+@spool_option
+@click.option("--from", "sender", metavar="ADDRESS", default="", help="The reverse-path.")
+@click.option(
+    "--maildir",
+    metavar="DIR",
+    help="Deliver into this Maildir, whatever the ADDRESS; no settings are read.",
+)
+@click.option("--jobs", is_flag=True, help="Do the jobs of a queue run: mailtools-jobs(5).")
+@click.argument("addresses", metavar="[ADDRESS]...", nargs=-1)
+def main(
+    *,
+    etc: str,
+    spool: str,
+    sender: str,
+    maildir: str | None,
+    jobs: bool,
+    addresses: tuple[str, ...],
+) -> int:
+    """Deliver the message on stdin to each ADDRESS here; without one, do a queue run's jobs."""
+    for address in (*addresses, *([sender] if sender else [])):
+        parse_address(address)
+    if jobs and addresses:
+        raise Usage(detail="--jobs takes its addresses from the queue run, not from the line")
+    agent = Local(OneMaildir(maildir)) if maildir else build(Config(etc), f"{spool}/queue")
+    if addresses:
+        return deliver_once(agent.deliver, sender, addresses, exits=LOCAL_EXITS)
+    serve_jobs(agent.deliver, AHEAD)
+    return 0
+
+
+def build(config: Config, queue: str) -> Local:
+    """Read the settings, and make the agent of them; raise Misconfigured with all faults."""
+    me, locals_ = config.line("me"), config.lines("locals")
+    accounts = Accounts(
+        config.file("accounts"),
+        maildir=config.line("maildir"),
+        local_domains=locals_,
+        system_users=config.flag("system-users"),
+    )
+    directory = Directory(
+        me,
+        locals_,
+        accounts,
+        aliases=config.file("aliases"),
+        virtual=config.file("virtual"),
+        separators=config.line("extension-separators"),
+    )
+    config.check()
+    return Local(directory, Queue(queue))

@@ -25,7 +25,7 @@ from mailtools.trust.canonical import (
     select,
 )
 from mailtools.trust.dkim_record import KeyRecord, Signature, parse_key, parse_signature
-from mailtools.trust.keys import PublicKey, load_public_key
+from mailtools.trust.keys import KeyKind, PublicKey, load_public_key
 from mailtools.trust.lookup import Lookup
 from mailtools.trust.tags import BadRecord
 
@@ -144,8 +144,10 @@ def _judge(
             raise Unverified(Dkim.PERMERROR, "the signature has expired")
         if signature.algorithm == "rsa-sha1":  # RFC 8301 3.1
             raise Unverified(Dkim.POLICY, "rsa-sha1 proves nothing any more")
-        record, key = find_key(signature, lookup)
-        _check(signature, listed, hashes, key)
+        record, key = find_key(signature.key_name, signature.kind, lookup)
+        if record.strict and _identity_domain(signature) != signature.domain:
+            raise Unverified(Dkim.PERMERROR, "t=s: i= must be in d= itself")
+        check_signature(signature, listed, hashes, key)
         result, problem = Dkim.PASS, ""
     except Unverified as verdict:
         result, problem = verdict.result, verdict.problem
@@ -172,46 +174,45 @@ def _start_of_value(signature: Signature) -> str:
     return base64.b64encode(signature.value[:6]).decode("ascii")
 
 
-def find_key(signature: Signature, lookup: Lookup) -> tuple[KeyRecord, PublicKey]:
-    """Fetch and check the key of a signature (RFC 6376 6.1.2)."""
+def find_key(name: str, kind: KeyKind, lookup: Lookup) -> tuple[KeyRecord, PublicKey]:
+    """Fetch a key that may check signatures of this kind on mail (RFC 6376 6.1.2).
+
+    Raise Unverified where there is none, or only one that proves nothing.
+    """
     try:
-        records = lookup(signature.key_name, "TXT").records
+        records = lookup(name, "TXT").records
     except DnsTrouble as trouble:
         raise Unverified(Dkim.TEMPERROR, trouble.text) from None
-    if not records:
-        raise Unverified(Dkim.PERMERROR, f"no key at {signature.key_name}")
-    problem = ""
+    problem = f"no key at {name}"
     for text in records:  # several are the publisher's fault; the first usable one is taken
         try:
             record = parse_key(text)
-            return record, _usable_key(record, signature)
+            return record, _usable_key(record, kind)
         except BadRecord as error:
-            problem = problem or error.text
-    raise Unverified(Dkim.PERMERROR, f"{signature.key_name}: {problem}")
+            problem = f"{name}: {error.text}"
+    raise Unverified(Dkim.PERMERROR, problem)
 
 
-def _usable_key(record: KeyRecord, signature: Signature) -> PublicKey:
+def _usable_key(record: KeyRecord, kind: KeyKind) -> PublicKey:
     if not record.key:
         raise BadRecord("the key is revoked")
-    if record.kind != signature.kind:
-        raise BadRecord(f"the key is for {record.kind[:20]}, the signature {signature.algorithm}")
+    if record.kind != kind:
+        raise BadRecord(f"the key is for {record.kind[:20]}, the signature {kind}")
     if record.hashes and "sha256" not in record.hashes:
         raise BadRecord("the key is not for sha256")
     if "*" not in record.services and "email" not in record.services:
         raise BadRecord("the key is not for mail")
-    if record.strict and _identity_domain(signature) != signature.domain:
-        raise BadRecord("t=s: i= must be in d= itself")
-    key = load_public_key(signature.kind, record.key)
+    key = load_public_key(kind, record.key)
     if key.bits > RSA_BITS_MOST:
         raise BadRecord(f"the key has {key.bits} bits")
     return key
 
 
-def _check(
+def check_signature(
     signature: Signature, listed: Sequence[Field], hashes: BodyHashes, key: PublicKey
 ) -> None:
-    if key.kind == "rsa" and key.bits < RSA_BITS_LEAST:
-        raise Unverified(Dkim.POLICY, f"an RSA key of {key.bits} bits proves nothing")
+    """Check body and header against a signature; raise Unverified unless all of it is proved."""
+    require_strength(key)
     length, octets = signature.body_form.length, hashes.octets(signature.body_form)
     if length is not None and length > octets:
         raise Unverified(Dkim.FAIL, "the body is shorter than l= says")
@@ -222,6 +223,12 @@ def _check(
     if length is not None and length < octets:
         # RFC 6376 8.2: anybody could have appended the rest
         raise Unverified(Dkim.POLICY, f"only {length} of {octets} octets of the body are signed")
+
+
+def require_strength(key: PublicKey) -> None:
+    """Raise Unverified for a key that proves nothing (RFC 8301 3.2)."""
+    if key.kind == "rsa" and key.bits < RSA_BITS_LEAST:
+        raise Unverified(Dkim.POLICY, f"an RSA key of {key.bits} bits proves nothing")
 
 
 def header_digest(signature: Signature, listed: Sequence[Field]) -> bytes:

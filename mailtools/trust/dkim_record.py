@@ -94,33 +94,31 @@ def parse_signature(field: Field) -> Signature:
         raise BadRecord("v= is not 1")
     if "dns/txt" not in tags.get("q", "dns/txt").replace(" ", "").lower().split(":"):
         raise BadRecord("q= offers no way to the key that we know")
-    return read_signature(field, tags)
+    return read_signature(field, tags, identity=tags.get("i"))
 
 
-def read_signature(field: Field, tags: dict[str, str]) -> Signature:
+def read_signature(field: Field, tags: dict[str, str], *, identity: str | None) -> Signature:
     """Read the tags DKIM and ARC share; a=, b=, bh=, d=, h=, s= must be there; raise BadRecord."""
-    algorithm = ALGORITHMS.get(tags["a"].lower())
-    if algorithm is None:
-        raise BadRecord(f"a={tags['a'][:30]} is no algorithm we know")
-    domain = _domain(tags["d"], "d")
+    algorithm, domain = read_algorithm(tags), read_domain(tags, "d")
     header_form, body_form = _canonical(tags.get("c", "simple/simple"))
     names = tuple(name.strip() for name in tags["h"].split(":"))
-    if len(names) > NAMES_MOST or not all(map(_field_name.match, names)):
+    # an empty name is no name of the grammar, but in use, and covers nothing
+    if len(names) > NAMES_MOST or not all(_field_name.match(name) for name in names if name):
         raise BadRecord("h= does not list names of fields")
     if "from" not in (name.lower() for name in names):
         raise BadRecord("h= leaves out From (RFC 6376 5.4)")
     length = tags.get("l")
     if length is not None and not _length.match(length):
         raise BadRecord("l= is no number")
-    made, expires = _time(tags, "t"), _time(tags, "x")
+    made, expires = read_time(tags, "t"), read_time(tags, "x")
     if made is not None and expires is not None and expires <= made:
         raise BadRecord("x= is not later than t= (RFC 6376 3.5)")
     return Signature(
         field,
         algorithm,
         domain,
-        _domain(tags["s"], "s"),
-        _identity(tags.get("i"), domain),
+        read_domain(tags, "s"),
+        _identity(identity, domain),
         names,
         header_form,
         BodyForm(body_form, None if length is None else int(length)),
@@ -131,12 +129,25 @@ def read_signature(field: Field, tags: dict[str, str]) -> Signature:
     )
 
 
+def read_algorithm(tags: dict[str, str]) -> Algorithm:
+    """Read a=; raise BadRecord."""
+    algorithm = ALGORITHMS.get(tags["a"])
+    if algorithm is None:
+        raise BadRecord(f"a={tags['a'][:30]} is no algorithm we know")
+    return algorithm
+
+
 def _canonical(text: str) -> tuple[Canonical, Canonical]:
-    header, _, body = text.lower().partition("/")
+    header, _, body = text.partition("/")
     forms = _CANONICAL.get(header), _CANONICAL.get(body or "simple")
     if forms[0] is None or forms[1] is None:
         raise BadRecord(f"c={text[:30]} is no canonical form we know")
     return forms[0], forms[1]
+
+
+def read_domain(tags: dict[str, str], name: str) -> str:
+    """Read d= or s=, with A-labels in lower case; raise BadRecord."""
+    return _domain(tags[name], name)
 
 
 def _domain(text: str, tag: str) -> str:
@@ -161,7 +172,8 @@ def _identity(text: str | None, domain: str) -> str:
     return text
 
 
-def _time(tags: dict[str, str], name: str) -> int | None:
+def read_time(tags: dict[str, str], name: str) -> int | None:
+    """Read t= or x=, None where it is not there; raise BadRecord."""
     if name not in tags:
         return None
     if not _number.match(tags[name]):

@@ -12,36 +12,27 @@ Lines of a message are sent as they are, also those beyond 998 octets: to break 
 signatures, and a peer that minds says so.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import Generator, Iterator
 
 from mailtools.errors import (
     AuthTrouble,
-    BadAddress,
     ConnectionDied,
     Failure,
     MailLoop,
-    MessageTooBig,
-    NonAsciiAddress,
     Refused,
     TimedOut,
     TlsTrouble,
 )
-from mailtools.mail.address import ascii_domain
 from mailtools.mail.envelope import ForwardPath
-from mailtools.mail.fields import header_end
-from mailtools.mail.reply import Reply, make_peer_reply, parse_reply_line
+from mailtools.mail.reply import Reply
 from mailtools.mail.report import RELAYED, Report, report_failure
 from mailtools.protocol.dotted import dot_stuffed
-from mailtools.protocol.eightbit import seven_bit
-from mailtools.protocol.engine import Engine, LineTooLong
+from mailtools.protocol.reply_script import ReplyEngine, Script, Wait
 from mailtools.protocol.sasl import decode, encode
 from mailtools.protocol.sasl_client import choose, start
+from mailtools.protocol.smtp_offer import Offer, elsewhere
+from mailtools.protocol.smtp_transaction import Login, Message, Outcome, Tls, Transaction
 
-LINE_MOST = 8192  # octets of a reply line; RFC 5321 4.5.3.1.5 says 512, peers write novels
-LINES_MOST = 500  # lines of a reply
-TEXT_MOST = 1000  # characters of a reply that go into a report
 PATHS_MOST = 100  # RCPT commands of a transaction, RFC 5321 4.5.3.1.8
 
 # RFC 5321 4.5.3.2, seconds
@@ -51,81 +42,10 @@ NO_DSN_BEYOND = "2.1.9"  # RFC 3463 X.1.9: a relayed message whose further way n
 QUIT = 5.0  # nothing depends on the answer
 
 
-class Tls(Enum):
-    """What the client makes of STARTTLS."""
-
-    NEVER = "never"
-    MAY = "may"
-    MUST = "must"
+Rest = list[tuple[ForwardPath, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message as it lies on disk: LF text that can be read again, and what a peer must know."""
-
-    chunks: Callable[[], Iterable[bytes]]
-    size: int
-    """Octets on the wire, without dot-stuffing (RFC 1870 5)."""
-    eight_bit: bool = False
-    utf8_header: bool = False
-
-
-def message_of(data: bytes) -> Message:
-    """Make a Message of LF text in memory."""
-    size = len(data) + data.count(b"\n")
-    if data.isascii():
-        return Message(lambda: (data,), size)
-    return Message(lambda: (data,), size, True, not data[: header_end(data)].isascii())
-
-
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """One message for some forward-paths that share a destination."""
-
-    reverse_path: str
-    forward_paths: tuple[ForwardPath, ...]
-    message: Message
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    """MAIL parameters the message came with: SMTPUTF8, RET, ENVID, REQUIRETLS."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a forward-path here, and whether another exchanger may be asked."""
-
-    report: Report
-    elsewhere: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """Credentials for a peer: a login with a password, or with a bearer token (RFC 6750)."""
-
-    name: str
-    secret: str = field(repr=False)
-    token: bool = False
-    plaintext: bool = False
-    """Whether the secret may be shown without TLS: only on a network nobody else reads."""
-    host: str = ""
-    port: int = 0
-
-
-class _Leaving(Refused):
-    """The peer said 421: it closes the connection (RFC 5321 3.8)."""
-
-
-class _Wait(Enum):
-    """What the script waits for, when it is no reply."""
-
-    ORDER = "a transaction, or the word to leave"
-    TLS = "the handshake"
-
-
-Script = Generator[bytes | _Wait, object, None]
-Step = Generator[bytes | _Wait, object, Reply]
-
-
-class SmtpClient(Engine):
+class SmtpClient(ReplyEngine):
     """One connection to a peer: `send` a transaction when `idle`, `collect` its outcomes."""
 
     def __init__(
@@ -145,31 +65,21 @@ class SmtpClient(Engine):
         `secured` says that TLS is up already (implicit TLS). With `loops`, a peer that calls
         itself `me` is us. `keep` is how many seconds an idle connection stays open.
         """
-        super().__init__()
-        self.extensions: dict[str, str] = {}
-        """What the peer offers: keyword in upper case, parameters."""
+        super().__init__(peer)
+        self.offer = Offer(peer)
+        """What the peer offers."""
         self.secured = secured
-        self.idle = False
-        """Open, and nothing to do."""
         self.transactions = 0
         """How many were begun."""
-        self.died: Failure | None = None
-        """Why the session came to an early end."""
-        self._me, self._peer, self._lmtp = me, peer, lmtp
+        self._me, self._lmtp = me, lmtp
         self._tls, self._login, self._loops, self._keep = tls, login, loops, keep
         self._order: Transaction | None = None
         self._leave = False
-        self._answered = False
         self._open: dict[str, ForwardPath] = {}  # forward-paths without an outcome
         self._outcomes: list[Outcome] = []
-        self._reply_lines: list[str] = []
-        self._ahead = 0  # commands said whose replies are still to come
         self._unclean = False  # a transaction is open that will not be completed
-        self._sending = False  # the message is on its way, or its answer is awaited
         self._dot_sent = False
-        self._script = self._conversation()
-        self._awaits: _Wait | None = None
-        self._resume(None)
+        self._begin_script()
 
     # -- for the service --------------------------------------------------------------------------
 
@@ -192,11 +102,6 @@ class SmtpClient(Engine):
         return outcomes
 
     @property
-    def answered(self) -> bool:
-        """Whether the peer has said anything."""
-        return self._answered
-
-    @property
     def leaving(self) -> bool:
         """Whether it takes no further transaction."""
         return self._leave or self.closed or self.died is not None
@@ -206,105 +111,18 @@ class SmtpClient(Engine):
         """Whether a forward-path waits for its outcome."""
         return bool(self._open)
 
-    def fail(self, failure: Failure) -> None:
-        """End the session for a reason the driver knows: no connection, no TLS, no time."""
-        if self.closed:
-            return
-        if self._peer not in failure.text:
-            failure = type(failure)(f"{self._peer}: {failure.text}", status=failure.status)
-        self.died = failure
-        self.idle = False
-        try:
-            self._script.throw(failure)
-        except (StopIteration, Failure):
-            pass
-        self.closed = True
-
     # -- for the driver ---------------------------------------------------------------------------
-
-    def tls_started(self) -> None:
-        """Go on under TLS, as if nothing had been said before (RFC 3207 4.2)."""
-        super().tls_started()
-        self.secured = True
-        self._resume(None)
 
     def timed_out(self) -> None:
         """Give up on a silent peer; an idle connection is closed politely."""
         if self.idle:
             self.quit()
         else:
-            self.fail(TimedOut(f"{self._peer} was silent for {self.timeout:.0f} seconds"))
+            super().timed_out()
 
-    def _lost(self) -> None:
-        self.closed = False
-        reply = self._early_reply()
-        if reply is not None and not reply.positive:
-            self.fail(self._refusal(reply, "the message"))
-        else:
-            self.fail(ConnectionDied(f"Lost the connection with {self._peer}"))
-
-    def _early_reply(self) -> Reply | None:
-        if not self._sending:
-            return None
-        try:
-            return self._read_reply()
-        except Failure:
-            return None
-
-    def _advance(self) -> bool:
-        if self._awaits is _Wait.ORDER:
-            if self._order is None and not self._leave:
-                return False
-            order, self._order = self._order, None
-            self._resume(order)
-            return True
-        if self._awaits is _Wait.TLS:
-            return False
-        try:
-            reply = self._read_reply()
-        except Failure as failure:
-            self.fail(failure)
-            return False
-        if reply is None:
-            return False
-        self._resume(reply)
-        return True
-
-    def _resume(self, value: object) -> None:
-        try:
-            wanted = self._script.send(value)
-        except StopIteration:
-            self.idle = False
-            self.closed = True
-            return
-        if isinstance(wanted, bytes):
-            self._awaits = None
-            self._say(wanted)
-        else:
-            self._awaits = wanted
-            self.wants_tls = wanted is _Wait.TLS
-
-    def _read_reply(self) -> Reply | None:
-        while True:
-            try:
-                line = self._take_line(LINE_MOST)
-            except LineTooLong:
-                raise ConnectionDied(f"{self._peer} sent a line without an end") from None
-            if line is None:
-                return None
-            parsed = parse_reply_line(line.rstrip(b"\r\n"))
-            if parsed is None or len(self._reply_lines) >= LINES_MOST:
-                raise ConnectionDied(f"{self._peer} does not speak {self._protocol}")
-            self._answered = True
-            code, last, text = parsed
-            self._reply_lines.append(text)
-            if last:
-                lines, self._reply_lines = self._reply_lines, []
-                return make_peer_reply(code, lines)
-
-    @property
-    def _protocol(self) -> str:
-        return "LMTP" if self._lmtp else "SMTP"
+    def _next_order(self) -> tuple[bool, object]:
+        order, self._order = self._order, None
+        return order is not None or self._leave, order
 
     # -- the conversation -------------------------------------------------------------------------
 
@@ -331,32 +149,20 @@ class SmtpClient(Engine):
         self.idle = self._order is None and not self._leave
         self.timeout = self._keep
         try:
-            order = yield _Wait.ORDER
+            order = yield Wait.ORDER
         except Failure:
             return
         if not isinstance(order, Transaction):
             return
-        if self.transactions >= self._limit("MAILMAX", 1_000_000):
+        if self.transactions >= self.offer.limit("MAILMAX", 1_000_000):
             self._leave = True
         try:
             if self._input:
-                raise ConnectionDied(f"{self._peer} spoke out of turn")
+                raise ConnectionDied(f"{self.peer} spoke out of turn")
             yield from self._transact(order)
         except Failure as failure:
             self.died = failure
             self._settle_all(failure, elsewhere=True)
-
-    def _ask(self, command: bytes, timeout: float) -> Step:
-        """Say a command, unless it went ahead in a pipelined group, and give its reply."""
-        self.timeout = timeout
-        if self._ahead:
-            self._ahead -= 1
-            command = b""
-        reply = yield command
-        assert isinstance(reply, Reply)
-        if reply.code == 421:
-            raise _Leaving(421, reply.status or "4.3.2", self._said(reply, ""))
-        return reply
 
     # -- the session begins -----------------------------------------------------------------------
 
@@ -373,38 +179,35 @@ class SmtpClient(Engine):
     def _hello(self) -> Script:
         verb = "LHLO" if self._lmtp else "EHLO"
         reply = yield from self._ask(f"{verb} {self._me}\r\n".encode(), HELLO)
-        self.extensions = {}
+        self.offer = Offer(self.peer)
         if reply.permanent and not self._lmtp:
             verb = "HELO"  # RFC 5321 3.2
             reply = yield from self._ask(f"HELO {self._me}\r\n".encode(), HELLO)
         elif reply.code == 250:
-            lines = (line.upper().replace("AUTH=", "AUTH ", 1) for line in reply.lines[1:])
-            for line in lines:
-                keyword, _, parameters = line.strip().partition(" ")
-                self.extensions.setdefault(keyword, parameters)
+            self.offer = Offer(self.peer, reply.lines[1:])
         if reply.code != 250:
             raise self._refusal(reply, verb)
         name = reply.lines[0].partition(" ")[0].lower()
         if self._loops and name == self._me.lower():
-            raise MailLoop(f"{self._peer} is this host: the mail would come back")
+            raise MailLoop(f"{self.peer} is this host: the mail would come back")
 
     def _start_tls(self) -> Script:
-        if "STARTTLS" not in self.extensions:
+        if "STARTTLS" not in self.offer:
             if self._tls is Tls.MUST:
-                raise TlsTrouble(f"{self._peer} offers no STARTTLS", status="4.7.4")
+                raise TlsTrouble(f"{self.peer} offers no STARTTLS", status="4.7.4")
             return
         reply = yield from self._ask(b"STARTTLS\r\n", HELLO)
         if reply.code == 220:
-            yield _Wait.TLS
+            yield Wait.TLS
             yield from self._hello()
         elif self._tls is Tls.MUST:
             raise TlsTrouble(self._said(reply, "STARTTLS"), status="4.7.4")
 
     def _authenticate(self, login: Login) -> Script:
-        offered = self.extensions.get("AUTH", "").split()
+        offered = self.offer.mechanisms
         name = choose(offered, tls=self.secured, token=login.token, plaintext=login.plaintext)
         if not name:
-            raise AuthTrouble(f"{self._peer} offers no way to log in that may be used here")
+            raise AuthTrouble(f"{self.peer} offers no way to log in that may be used here")
         client = start(name, login.name, login.secret, host=login.host, port=login.port)
         words = [b"AUTH", name.encode()]
         if client.initial is not None:
@@ -415,7 +218,7 @@ class SmtpClient(Engine):
                 answer = encode(client.respond(decode(reply.text.encode())))
             except Failure as failure:
                 yield from self._ask(b"*\r\n", HELLO)
-                raise AuthTrouble(f"{self._peer}: {failure.text}") from None
+                raise AuthTrouble(f"{self.peer}: {failure.text}") from None
             reply = yield from self._ask(answer + b"\r\n", HELLO)
         if reply.code != 235:
             # Our credentials are our own trouble: an operator can mend them, so never permanent.
@@ -426,27 +229,27 @@ class SmtpClient(Engine):
 
     def _transact(self, transaction: Transaction) -> Script:
         try:
-            message = self._fitting(transaction)
-            mail = self._mail(transaction, message)
+            message = self.offer.fitting(transaction.message)
+            mail = self.offer.mail(transaction, message)
         except Failure as failure:
-            self._settle_all(failure, elsewhere=failure.status == "5.6.7")
+            self._settle_all(failure, elsewhere=elsewhere(failure))
             return
         rest = []
         for path in transaction.forward_paths:
             try:
-                rest.append((path, self._rcpt(path)))
+                rest.append((path, self.offer.rcpt(path)))
             except Failure as failure:
-                self._settle(path.address, failure, elsewhere=failure.status == "5.6.7")
-        most = self._limit("RCPTMAX", PATHS_MOST)
+                self._settle(path.address, failure, elsewhere=elsewhere(failure))
+        most = self.offer.limit("RCPTMAX", PATHS_MOST)
         while rest:
             batch, rest = rest[:most], rest[most:]
             rest += yield from self._send_batch(mail, batch, message)
 
     def _send_batch(
-        self, mail: bytes, batch: list[tuple[ForwardPath, bytes]], message: Message
-    ) -> Generator[bytes | _Wait, object, list[tuple[ForwardPath, bytes]]]:
+        self, mail: bytes, batch: Rest, message: Message
+    ) -> Generator[bytes | Wait, object, Rest]:
         """Do one MAIL-to-dot transaction; give the paths that were too many for it."""
-        together = "PIPELINING" in self.extensions
+        together = self.offer.pipelining
         if together:
             group = [mail, *(rcpt for _, rcpt in batch), b"DATA\r\n"]
             if self._unclean:
@@ -461,7 +264,7 @@ class SmtpClient(Engine):
         if reply.positive and refused is not None:
             raise refused
         accepted: list[ForwardPath] = []
-        too_many: list[tuple[ForwardPath, bytes]] = []
+        too_many: Rest = []
         if refused is None or together:
             for path, rcpt in batch:
                 reply = yield from self._ask(rcpt, RCPT)
@@ -493,7 +296,7 @@ class SmtpClient(Engine):
             yield from self._ask(b".\r\n", DOT)
             return
         self._stream(self._until_dot(message))
-        self._sending = True
+        self._listens_to_the_last = True
         try:
             reply = yield from self._ask(b"", DOT)
             for path in accepted:
@@ -507,7 +310,7 @@ class SmtpClient(Engine):
             self.died = type(failure)(doubt, status=failure.status)
             self._settle_all(self.died, elsewhere=False)
         finally:
-            self._sending = self._dot_sent = False
+            self._listens_to_the_last = self._dot_sent = False
 
     def _until_dot(self, message: Message) -> Iterator[bytes]:
         held = b""
@@ -518,99 +321,13 @@ class SmtpClient(Engine):
         self._dot_sent = True  # from here on the peer may have it all
         yield held
 
-    # -- what the peer can take -------------------------------------------------------------------
-
-    def _fitting(self, transaction: Transaction) -> Message:
-        """Give the message in a form the peer takes; raise MessageTooBig."""
-        message = transaction.message
-        if message.eight_bit and "8BITMIME" not in self.extensions:
-            message = message_of(seven_bit(b"".join(message.chunks())))
-        limit = self.extensions.get("SIZE", "")
-        if limit.isascii() and limit.isdigit() and 0 < int(limit) < message.size:
-            raise MessageTooBig(
-                f"The message has {message.size} octets, {self._peer} takes {limit}"
-            )
-        return message
-
-    def _mail(self, transaction: Transaction, message: Message) -> bytes:
-        words = [f"MAIL FROM:<{self._path(transaction.reverse_path)}>"]
-        if "SIZE" in self.extensions:
-            words.append(f"SIZE={message.size}")
-        if message.eight_bit and "8BITMIME" in self.extensions:
-            words.append("BODY=8BITMIME")
-        if self._needs_utf8(transaction):
-            if "SMTPUTF8" not in self.extensions:
-                raise NonAsciiAddress(f"{self._peer} takes no internationalized mail (SMTPUTF8)")
-            words.append("SMTPUTF8")
-        if "DSN" in self.extensions:
-            words += [
-                f"{key}={transaction.parameters[key]}"
-                for key in ("RET", "ENVID")
-                if key in transaction.parameters
-            ]
-        return (" ".join(words) + "\r\n").encode()
-
-    def _needs_utf8(self, transaction: Transaction) -> bool:
-        # RFC 6531 3.4: only what needs the extension fails where it is missing.
-        asked = "SMTPUTF8" in transaction.parameters
-        if not self._path(transaction.reverse_path).isascii():
-            return True
-        if "SMTPUTF8" not in self.extensions:
-            return asked and transaction.message.utf8_header
-        return asked or not all(path.address.isascii() for path in transaction.forward_paths)
-
-    def _rcpt(self, path: ForwardPath) -> bytes:
-        address = self._path(path.address)
-        if not address.isascii() and "SMTPUTF8" not in self.extensions:
-            raise NonAsciiAddress(f"{self._peer} takes no internationalized mail (SMTPUTF8)")
-        words = [f"RCPT TO:<{address}>"]
-        if "DSN" in self.extensions:
-            words += [
-                f"{key}={path.parameters[key]}"
-                for key in ("NOTIFY", "ORCPT")
-                if key in path.parameters
-            ]
-        return (" ".join(words) + "\r\n").encode()
-
-    def _path(self, address: str) -> str:
-        if not address.isprintable():
-            raise BadAddress
-        if address.isascii() or "SMTPUTF8" in self.extensions:
-            return address
-        local, at, domain = address.rpartition("@")
-        return f"{local}{at}{ascii_domain(domain)}"  # RFC 6531 3.2: an A-label says the same
-
-    def _limit(self, name: str, default: int) -> int:
-        """Give a limit the peer announces in LIMITS (RFC 9422)."""
-        for word in self.extensions.get("LIMITS", "").split():
-            key, _, value = word.partition("=")
-            if key == name and value.isascii() and value.isdigit() and int(value):
-                return min(int(value), default)
-        return default
-
     # -- outcomes ---------------------------------------------------------------------------------
-
-    def _said(self, reply: Reply, to: str) -> str:
-        where = f" (to {to})" if to and not reply.positive else ""
-        return f"{self._peer} said {str(reply)[:TEXT_MOST]}{where}"
-
-    def _refusal(self, reply: Reply, to: str, *, soften: bool = False) -> Failure:
-        """Say a reply that is not the wished one as a failure; `soften` makes it temporary."""
-        text = self._said(reply, to)
-        if reply.positive:
-            return ConnectionDied(f"{text}: out of step", status="4.5.0")
-        status = reply.status
-        if soften and reply.permanent:
-            status = f"4{status[1:]}" if status else "4.0.0"
-        return Refused(reply.code, status, text)
 
     def _settle_reply(self, address: str, reply: Reply, to: str) -> None:
         if reply.code == 250 and to == "the message":
             status = reply.status or "2.0.0"
-            notify = (
-                self._open[address].parameters.get("NOTIFY", "") if address in self._open else ""
-            )
-            if "SUCCESS" in notify.upper() and "DSN" not in self.extensions:
+            path = self._open.get(address)
+            if path and not self.offer.dsn and "SUCCESS" in path.parameters.get("NOTIFY", ""):
                 status = NO_DSN_BEYOND  # RFC 3461 5.2.2: the word of success is ours to send
             report = Report(address, RELAYED, status, self._said(reply, ""))
             self._put(address, Outcome(report))

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from mailtools.errors import Failure
 from mailtools.net.channel import Channel
 from mailtools.net.loop import Later, Loop
-from mailtools.protocol.smtp_client import Login, Outcome, SmtpClient, Tls, Transaction
+from mailtools.protocol.smtp_client import SmtpClient
+from mailtools.protocol.smtp_transaction import Login, Outcome, Tls, Transaction
 from mailtools.services.exchangers import Target
 from mailtools.services.tls_policy import Level, TlsPolicy
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from mailtools.errors import BadEntry, SystemTrouble
 from mailtools.mail.envelope import Envelope, ForwardPath, decode
 from mailtools.mail.fields import header_end
-from mailtools.protocol.smtp_client import Message, Transaction, message_of
+from mailtools.protocol.smtp_transaction import Message, Transaction, message_of
 from mailtools.services.agent import Job
 
 WHOLE_MOST = 1024 * 1024  # octets of an entry that is kept in memory while it is relayed

@@ -18,7 +18,7 @@ from mailtools.errors import Failure, NoAnswer, SystemTrouble, TlsTrouble
 from mailtools.mail.report import Report, report_failure
 from mailtools.net.local import is_local
 from mailtools.net.loop import Loop, Task
-from mailtools.protocol.smtp_client import Login, Outcome, Transaction
+from mailtools.protocol.smtp_transaction import Login, Outcome, Transaction
 from mailtools.services import exchangers, outgoing
 from mailtools.services.agent import Job
 from mailtools.services.connections import Connection, Manner, Pool

@@ -12,7 +12,7 @@ import stat
 import time
 
 from mailtools.errors import AuthTrouble, Misconfigured
-from mailtools.protocol.smtp_client import Login
+from mailtools.protocol.smtp_transaction import Login
 from mailtools.services.route import Route
 
 TOKEN_TIMEOUT = 60.0  # seconds a token program may take

@@ -1,0 +1,195 @@
+"""A client's script: a generator that yields what to say and receives the peer's replies.
+
+`ReplyEngine` runs one over the Engine's six names. The script yields bytes and gets a Reply, or
+yields a Wait; a connection that dies, a silent peer and what the driver cannot do are thrown into
+it as Failures, at the line where they happened.
+"""
+
+from collections.abc import Generator
+from enum import Enum
+
+from mailtools.errors import ConnectionDied, Failure, Refused, TimedOut
+from mailtools.mail.reply import Reply, make_peer_reply, parse_reply_line
+from mailtools.protocol.engine import Engine, LineTooLong
+
+LINE_MOST = 8192  # octets of a reply line; RFC 5321 4.5.3.1.5 says 512, peers write novels
+LINES_MOST = 500  # lines of a reply
+TEXT_MOST = 1000  # characters of a reply that go into a report
+
+
+class Wait(Enum):
+    """What a script waits for, when it is no reply."""
+
+    ORDER = "something to do"
+    TLS = "the handshake"
+
+
+Script = Generator[bytes | Wait, object, None]
+Step = Generator[bytes | Wait, object, Reply]
+
+
+class Leaving(Refused):
+    """The peer said 421: it closes the connection (RFC 5321 3.8)."""
+
+
+class ReplyEngine(Engine):
+    """Runs one script; a protocol gives `_conversation` and `_next_order`."""
+
+    def __init__(self, peer: str) -> None:
+        """Name the peer for failures; the protocol calls `_begin_script` when it is ready."""
+        super().__init__()
+        self.peer = peer
+        self.secured = False
+        """Whether TLS is up."""
+        self.answered = False
+        """Whether the peer has said anything."""
+        self.idle = False
+        """Open, and nothing to do."""
+        self.died: Failure | None = None
+        """Why the session came to an early end."""
+        self._reply_lines: list[str] = []
+        self._ahead = 0  # commands said whose replies are still to come
+        self._listens_to_the_last = False  # a reply may explain why the connection ended
+        self._awaits: Wait | None = None
+        self._script: Script
+
+    # -- for the protocol -------------------------------------------------------------------------
+
+    def _begin_script(self) -> None:
+        self._script = self._conversation()
+        self._resume(None)
+
+    def _conversation(self) -> Script:
+        """Say and hear everything from the greeting to the goodbye."""
+        raise NotImplementedError
+
+    def _next_order(self) -> tuple[bool, object]:
+        """Tell whether there is something to do (Wait.ORDER), and what."""
+        raise NotImplementedError
+
+    def _ask(self, command: bytes, timeout: float) -> Step:
+        """Say a command, unless it went ahead in a pipelined group, and give its reply."""
+        self.timeout = timeout
+        if self._ahead:
+            self._ahead -= 1
+            command = b""
+        reply = yield command
+        assert isinstance(reply, Reply)
+        if reply.code == 421:
+            raise Leaving(421, reply.status or "4.3.2", self._said(reply, ""))
+        return reply
+
+    def _said(self, reply: Reply, to: str) -> str:
+        where = f" (to {to})" if to and not reply.positive else ""
+        return f"{self.peer} said {str(reply)[:TEXT_MOST]}{where}"
+
+    def _refusal(self, reply: Reply, to: str, *, soften: bool = False) -> Failure:
+        """Say a reply that is not the wished one as a failure; `soften` makes it temporary."""
+        text = self._said(reply, to)
+        if reply.positive:
+            return ConnectionDied(f"{text}: out of step", status="4.5.0")
+        status = reply.status
+        if soften and reply.permanent:
+            status = f"4{status[1:]}" if status else "4.0.0"
+        return Refused(reply.code, status, text)
+
+    # -- for the driver ---------------------------------------------------------------------------
+
+    def output(self) -> bytes:
+        """Give the next bytes to send. What cannot be read to be sent ends the session."""
+        try:
+            return super().output()
+        except Failure as failure:
+            self._answer = None
+            self._out.clear()
+            self.fail(failure)
+            return b""
+
+    def fail(self, failure: Failure) -> None:
+        """End the session for a reason the driver knows: no connection, no TLS, no time."""
+        if self.closed:
+            return
+        if self.peer not in failure.text:
+            text = f"{self.peer}: {failure.text}"
+            failure = type(failure)(text, status=failure.status, detail=failure.detail)
+        self.died = failure
+        self.idle = False
+        try:
+            self._script.throw(failure)
+        except (StopIteration, Failure):
+            pass
+        self.closed = True
+
+    def tls_started(self) -> None:
+        """Go on under TLS, as if nothing had been said before (RFC 3207 4.2)."""
+        super().tls_started()
+        self.secured = True
+        self._resume(None)
+
+    def timed_out(self) -> None:
+        """Give up on a silent peer."""
+        self.fail(TimedOut(f"{self.peer} was silent for {self.timeout:.0f} seconds"))
+
+    def _lost(self) -> None:
+        self.closed = False
+        reply = self._last_words() if self._listens_to_the_last else None
+        if reply is not None and not reply.positive:
+            self.fail(self._refusal(reply, "the message"))
+        else:
+            self.fail(ConnectionDied(f"Lost the connection with {self.peer}"))
+
+    def _last_words(self) -> Reply | None:
+        try:
+            return self._read_reply()
+        except Failure:
+            return None
+
+    def _advance(self) -> bool:
+        if self._awaits is Wait.ORDER:
+            there, order = self._next_order()
+            if there:
+                self._resume(order)
+            return there
+        if self._awaits is Wait.TLS:
+            return False
+        try:
+            reply = self._read_reply()
+        except Failure as failure:
+            self.fail(failure)
+            return False
+        if reply is None:
+            return False
+        self._resume(reply)
+        return True
+
+    def _resume(self, value: object) -> None:
+        try:
+            wanted = self._script.send(value)
+        except StopIteration:
+            self.idle = False
+            self.closed = True
+            return
+        if isinstance(wanted, bytes):
+            self._awaits = None
+            self._say(wanted)
+        else:
+            self._awaits = wanted
+            self.wants_tls = wanted is Wait.TLS
+
+    def _read_reply(self) -> Reply | None:
+        while True:
+            try:
+                line = self._take_line(LINE_MOST)
+            except LineTooLong:
+                raise ConnectionDied(f"{self.peer} sent a line without an end") from None
+            if line is None:
+                return None
+            parsed = parse_reply_line(line.rstrip(b"\r\n"))
+            if parsed is None or len(self._reply_lines) >= LINES_MOST:
+                raise ConnectionDied(f"{self.peer} said something that is no reply")
+            self.answered = True
+            code, last, text = parsed
+            self._reply_lines.append(text)
+            if last:
+                lines, self._reply_lines = self._reply_lines, []
+                return make_peer_reply(code, lines)

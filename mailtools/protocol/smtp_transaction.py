@@ -1,0 +1,68 @@
+"""What a client of SMTP is given to do, and what comes of it: values, no behaviour."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from mailtools.mail.envelope import ForwardPath
+from mailtools.mail.fields import header_end
+from mailtools.mail.report import Report
+
+
+class Tls(Enum):
+    """What the client makes of STARTTLS."""
+
+    NEVER = "never"
+    MAY = "may"
+    MUST = "must"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as it lies on disk: LF text that can be read again, and what a peer must know."""
+
+    chunks: Callable[[], Iterable[bytes]]
+    size: int
+    """Octets on the wire, without dot-stuffing (RFC 1870 5)."""
+    eight_bit: bool = False
+    utf8_header: bool = False
+
+
+def message_of(data: bytes) -> Message:
+    """Make a Message of LF text in memory."""
+    size = len(data) + data.count(b"\n")
+    if data.isascii():
+        return Message(lambda: (data,), size)
+    return Message(lambda: (data,), size, True, not data[: header_end(data)].isascii())
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One message for some forward-paths that share a destination."""
+
+    reverse_path: str
+    forward_paths: tuple[ForwardPath, ...]
+    message: Message
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """MAIL parameters the message came with: SMTPUTF8, RET, ENVID, REQUIRETLS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a forward-path here, and whether another exchanger may be asked."""
+
+    report: Report
+    elsewhere: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Credentials for a peer: a login with a password, or with a bearer token (RFC 6750)."""
+
+    name: str
+    secret: str = field(repr=False)
+    token: bool = False
+    plaintext: bool = False
+    """Whether the secret may be shown without TLS: only on a network nobody else reads."""
+    host: str = ""
+    port: int = 0

@@ -277,11 +277,14 @@ def _addresses(bodies: Iterable[bytes], place: Place, faults: list[str]) -> Iter
                 continue  # the begin or end of a group
             local = mailbox.local.decode("utf-8", "surrogateescape")
             domain = mailbox.domain.decode("utf-8", "surrogateescape") or place.me
+            shown = body.decode("utf-8", "replace").strip()
+            if not local:
+                faults.append(f"{shown or 'an empty address'}: not an address")
+                continue
             try:
                 yield parse_address(str(Address(local, domain)))
             except BadAddress as fault:
-                shown = body.decode("utf-8", "replace").strip()
-                faults.append(f"{shown or 'an empty address'}: {fault.text}")
+                faults.append(f"{shown}: {fault.text}")
 
 
 def _reverse_path(order: Order, origin: str, place: Place) -> str:

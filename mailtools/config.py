@@ -59,7 +59,7 @@ an extension, as in user+extension; an empty file: none.
 transports | map | none | queue-run | The agent for a domain: `domain:program arguments`.
 maildir | line | ~/Maildir | smtpd-accept, local-deliver, pop3d, imapd, mail-account | The Maildir \
 of an account that names none; %u is the login, %n its local-part, %d its domain.
-message-size | size | 25M | smtpd-accept, sendmail | The largest message taken, in octets.
+message-size | size | 25M | smtpd-accept, sendmail, imapd | The largest message taken, in octets.
 recipients | number | 1000 | smtpd-accept | The most recipients of a message.
 hops | number | 100 | smtpd-accept | The most Received fields of a message.
 submit | line | /run/mailtools/submit | sendmail | Where sendmail gives mail when the queue is \

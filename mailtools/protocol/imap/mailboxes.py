@@ -137,7 +137,7 @@ def _list(server: ImapServer, query: listing.Query) -> Generator[bytes, None, No
         yield response
         if query.status and exists:
             try:
-                counted = session.status(name)
+                counted = session.status(name, size="SIZE" in query.status)
             except Failure:
                 continue  # it has gone meanwhile, or cannot be read: RFC 5819 2 lets it out
             yield write_status(name, query.status, counted, session.append_limit)
@@ -151,7 +151,8 @@ def status(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
     items = take_status_items(cursor)
     cursor.end()
     session = _session(server)
-    yield write_status(name, items, session.status(name), session.append_limit)
+    counted = session.status(name, size="SIZE" in items)
+    yield write_status(name, items, counted, session.append_limit)
     return "Status completed"
 
 

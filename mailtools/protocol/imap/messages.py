@@ -139,7 +139,7 @@ def _fetch_one(
     try:
         sets_seen = not view.read_only and any(item.sets_seen for item in items)
         if sets_seen and "\\Seen" not in message.flags:
-            if list(view.store((uid,), "+", ("\\Seen",))):
+            if view.store((uid,), "+", ("\\Seen",), durable=False):
                 raise NoSuchMessage
             message = view.message(uid)
             items = with_flags(items)

@@ -61,7 +61,7 @@ class ImapServer(Engine):
 
     def __init__(
         self,
-        site: Site,
+        site: Site | None,
         *,
         host: str = "",
         tls: bool = False,
@@ -72,10 +72,10 @@ class ImapServer(Engine):
         """Greet as `host`. `tls`: STARTTLS can be done; `secure`: TLS is on already.
 
         `plaintext_login` takes passwords without TLS. With a `session` the peer is logged in from
-        the beginning (PREAUTH).
+        the beginning (PREAUTH), and there need not be a site.
         """
         super().__init__()
-        self.site = site
+        self._site = site
         self.can_tls = tls
         self.secure = secure
         self.plaintext_login = plaintext_login
@@ -98,6 +98,12 @@ class ImapServer(Engine):
         word = b"PREAUTH" if session else b"OK"
         greeting = f"[CAPABILITY {self.capabilities()}] {host} IMAP ready".replace("  ", " ")
         self._say(b"* %b %b\r\n" % (word, greeting.encode()))
+
+    @property
+    def site(self) -> Site:
+        """Who lets people in."""
+        assert self._site is not None, "nobody logs in where somebody is logged in"
+        return self._site
 
     @property
     def state(self) -> State:

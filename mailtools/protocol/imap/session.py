@@ -134,8 +134,10 @@ class View(Protocol):
 
     read_only: bool
     uidvalidity: int
-    uids: Sequence[int]
-    """UIDs of the messages the client knows, in order."""
+
+    @property
+    def uids(self) -> Sequence[int]:
+        """UIDs of the messages the client knows, in order."""
 
     @property
     def uidnext(self) -> int:
@@ -159,8 +161,13 @@ class View(Protocol):
         """Give a message that the client knows."""
 
     def store(
-        self, uids: Sequence[int], how: Literal["+", "-", "="], flags: Collection[str]
-    ) -> Iterable[int]:
+        self,
+        uids: Sequence[int],
+        how: Literal["+", "-", "="],
+        flags: Collection[str],
+        *,
+        durable: bool = True,
+    ) -> Sequence[int]:
         """Change flags; give the UIDs of messages that are gone. The changes are not news."""
 
     def search(self, key: Key) -> list[int]:
@@ -216,8 +223,8 @@ class Session(Protocol):
     def subscribe(self, name: str, *, on: bool) -> None:
         """Subscribe to a name, or no longer."""
 
-    def status(self, name: str) -> Status:
-        """Count; raise NoSuchFolder."""
+    def status(self, name: str, *, size: bool) -> Status:
+        """Count, and with `size` add the sizes up; raise NoSuchFolder."""
 
     def append(self, name: str) -> Appending:
         """Begin to append; raise NoSuchFolder."""
@@ -232,9 +239,13 @@ class Session(Protocol):
 class Site(Protocol):
     """Who lets people in."""
 
-    authority: sasl.Authority[Any]
-    mechanisms: Sequence[str]
-    """SASL mechanisms to offer; the engine leaves out those that would show a secret."""
+    @property
+    def authority(self) -> sasl.Authority[Any]:
+        """Who knows the accounts."""
 
-    def open(self, identity: Any) -> Session:
+    @property
+    def mechanisms(self) -> Sequence[str]:
+        """SASL mechanisms to offer; the engine leaves out those that would show a secret."""
+
+    def open(self, identity: Any, /) -> Session:
         """Begin the session of whom the authority has let in; raise a Failure."""

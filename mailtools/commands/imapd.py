@@ -1,0 +1,64 @@
+"""imapd: IMAP on the connection, or as a listener."""
+
+from functools import partial
+
+import click
+
+from mailtools import log
+from mailtools.cli import command, etc_option, listen_options
+from mailtools.config import Config
+from mailtools.net.serve import Session, serve
+from mailtools.protocol.imap.server import refusal
+from mailtools.services.accounts import Accounts
+from mailtools.services.imap_session import ImapService, open_maildir, serve_maildir
+
+
+@command("imapd")
+@etc_option
+@listen_options
+@click.option(
+    "--maildir", metavar="DIR", help="Serve this Maildir; the session is logged in already."
+)
+def main(etc: str, listen: tuple[str, ...], limit: int, tls: bool, maildir: str) -> None:
+    """Let IMAP readers at their Maildirs (IMAP4rev1, RFC 3501)."""
+    if maildir and (listen or tls):
+        raise click.UsageError("--maildir serves one connection: it takes no --listen, no --tls")
+    setup = partial(_by_hand, etc, maildir) if maildir else partial(_service, etc, tls)
+    serve(setup, listen=listen, limit=limit, refuse=refusal, note=log.event)
+
+
+def _by_hand(etc: str, path: str) -> Session:
+    config = Config(etc)
+    append_limit = config.octets("message-size")
+    config.check()
+    return partial(serve_maildir, open_maildir(path, append_limit))
+
+
+def _service(etc: str, tls: bool) -> Session:
+    config = Config(etc)
+    accounts = Accounts(
+        config.file("accounts"),
+        maildir=config.line("maildir"),
+        local_domains=config.lines("locals"),
+        system_users=config.flag("system-users"),
+    )
+    certificate, key = config.path("tls-certificate"), config.path("tls-key")
+    if tls and not certificate:
+        config.fault("tls-certificate", 0, "is missing, and --tls needs it")
+    host, plaintext = config.line("me"), config.flag("plaintext-login")
+    append_limit = config.octets("message-size")
+    config.check()
+    context = None
+    if certificate:
+        from mailtools.net.tls import Certificates  # ssl costs 10 ms: only where TLS is offered
+
+        context = Certificates(certificate, key).context
+        context()  # what is wrong with it is said now
+    return ImapService(
+        accounts,
+        host=host,
+        append_limit=append_limit,
+        certificates=context,
+        implicit_tls=tls,
+        plaintext_login=plaintext,
+    ).session

@@ -1,0 +1,124 @@
+"""IMAP sessions: logged in by the accounts, or by hand on a Maildir; what the launcher calls."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from mailtools import log
+from mailtools.errors import Failure, MailboxDisabled, NoSuchFolder
+from mailtools.net.drive import drive
+from mailtools.net.stream import Stream
+from mailtools.protocol.imap.server import ImapServer
+from mailtools.services.accounts import Account, Accounts
+from mailtools.services.become import become
+from mailtools.services.imap_mailbox import ImapSession
+from mailtools.services.login import Login
+from mailtools.store.disk import trouble
+from mailtools.store.maildir import Maildir
+
+if TYPE_CHECKING:
+    import ssl
+
+    from mailtools.net.serve import Peer
+
+
+class ImapService:
+    """Serves IMAP sessions: `session(stream, peer)` is what the launcher calls for each."""
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        *,
+        host: str,
+        append_limit: int,
+        certificates: Callable[[], ssl.SSLContext] | None = None,
+        implicit_tls: bool = False,
+        plaintext_login: bool = False,
+    ) -> None:
+        """Take the accounts, the name to greet as, and the octets an appended message may have.
+
+        `certificates` gives a TLS context for a session; `implicit_tls` starts TLS before the
+        greeting. `plaintext_login` takes passwords from the network without TLS.
+        """
+        self._accounts = accounts
+        self._host = host
+        self._append_limit = append_limit
+        self._certificates = certificates
+        self._implicit_tls = implicit_tls
+        self._plaintext_login = plaintext_login
+
+    def session(self, stream: Stream, peer: Peer) -> None:
+        """Serve one session to its end; raise ConnectionDied or TlsTrouble when it breaks."""
+        if self._implicit_tls:
+            assert self._certificates
+            stream.start_tls(self._certificates())
+        site = _Site(self._accounts, peer, self._append_limit)
+        engine = ImapServer(
+            site,
+            host=self._host,
+            tls=self._certificates is not None,
+            # A pipe or a Unix socket has no wire that others could read.
+            secure=self._implicit_tls or not peer.address,
+            plaintext_login=self._plaintext_login,
+        )
+        try:
+            drive(engine, stream, self._certificates)
+        finally:
+            engine.abort()
+            if site.user:
+                log.event("closed", user=site.user, proto="imap", rip=peer.address or None)
+
+
+class _Site:
+    """What the engine asks before login, for one session."""
+
+    def __init__(self, accounts: Accounts, peer: Peer, append_limit: int) -> None:
+        self.authority = Login(accounts, service="imap", address=peer.address)
+        self.user = ""
+        self._append_limit = append_limit
+
+    @property
+    def mechanisms(self) -> Sequence[str]:
+        return self.authority.mechanisms()
+
+    def open(self, account: Account, /) -> ImapSession:
+        try:
+            if not account.maildir:
+                raise MailboxDisabled("This account has no mailbox")
+            become(account.uid, account.gid, account.name)
+            maildir = Maildir(account.maildir)
+            if not maildir.exists:
+                maildir.create()
+        except Failure as failure:
+            reason = failure.detail or failure.text
+            log.event("not-opened", user=account.name, proto="imap", reason=reason)
+            raise
+        self.user = account.name
+        return ImapSession(account.maildir, append_limit=self._append_limit)
+
+
+def open_maildir(path: str, append_limit: int) -> ImapSession:
+    """Open the Maildir at `path` without any login, as its owner where we are root.
+
+    Raises NoSuchFolder where there is none, or a Failure.
+    """
+    try:
+        owner = os.stat(f"{path}/cur")
+    except FileNotFoundError:
+        raise NoSuchFolder(detail=f"{path} is no Maildir: it has no cur/") from None
+    except OSError as error:
+        raise trouble(error, "open", path) from error
+    if owner.st_uid != os.geteuid():
+        become(owner.st_uid, owner.st_gid)
+    return ImapSession(path, append_limit=append_limit)
+
+
+def serve_maildir(session: ImapSession, stream: Stream, peer: Peer) -> None:
+    """Serve a session that is logged in from the beginning, to its end."""
+    engine = ImapServer(None, session=session)
+    try:
+        drive(engine, stream)
+    finally:
+        engine.abort()

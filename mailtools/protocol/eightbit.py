@@ -73,7 +73,7 @@ def _piece(piece: bytes, inside: bool, depth: int) -> bytes:
     if body.isascii():
         return piece
     header, body = _converted(header, body, top=False, depth=depth + 1)
-    return header + b"\n" + body.removesuffix(b"\n") + end
+    return header + b"\n" + body + end
 
 
 def _with_encoding(

@@ -108,18 +108,24 @@ class Maildir:
         """Start a delivery; the Maildir is created where it is missing.
 
         `unique` is the left part of a name (before the host) that stands for this one delivery;
-        unless `repeated` is false, new/ and cur/ are searched for it, and a delivery that was
-        committed before swallows what is written and commits at once.
+        unless `repeated` is false, the commit looks for it in new/ and cur/ first, and where it
+        was committed before, that is success.
         """
-        found = self._find_left(unique) if unique and repeated else None
-        return Delivery(self.path, unique_name(unique), found)
 
-    def _find_left(self, left: str) -> Message | None:
-        start = f"{left}."
-        for message in self.messages():
-            if message.unique.startswith(start):
-                return message
-        return None
+        def find(name: str) -> Message | None:
+            return self._find_delivered(f"{unique}.", name)
+
+        return Delivery(self.path, unique_name(unique), find if unique and repeated else None)
+
+    def _find_delivered(self, start: str, name: str) -> Message | None:
+        # Not by listing new/: a thousand deliveries to one Maildir would list it a thousand times.
+        if os.path.lexists(f"{self.path}/{NEW}/{name}"):
+            return Message(self.path, NEW, name)
+        if self._stale(CUR):
+            self._read(CUR)
+            self._listed = None
+        taken = (m for other, m in self._seen[CUR].items() if other.startswith(start))
+        return next(taken, None)
 
     # -- list -------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """A delivery into a Maildir: written in tmp/, measured as it goes, published whole and synced."""
 
 import os
+from collections.abc import Callable
 
 from mailtools.errors import Failure
 from mailtools.store import disk
@@ -10,27 +11,29 @@ from mailtools.store.maildir_names import CUR, NEW, Message, info
 class Delivery:
     """A message on its way into a Maildir: seen by nobody before `commit`."""
 
-    def __init__(self, path: str, unique: str, found: Message | None) -> None:
-        """For `Maildir.begin`: the Maildir's path, the unique part, and this very message where an
-        earlier attempt left it."""
+    def __init__(
+        self, path: str, unique: str, find: Callable[[str], Message | None] | None = None
+    ) -> None:
+        """For `Maildir.begin`: the Maildir's path, the unique part, and a look for an earlier
+        attempt by the name it had in new/."""
         self._path = path
         self._unique = unique
-        self._found = found
+        self._find = find
         self._lines = 0
         self._after_cr = False
-        self._writer = None if found else _writer(path, unique)
+        self._writer = _writer(path, unique)
 
     @property
     def size(self) -> int:
         """Octets written so far."""
-        return self._writer.size if self._writer else 0
+        return self._writer.size
 
     def write(self, data: bytes) -> None:
         """Add a piece of the message, with LF at its line ends."""
-        if not self._writer or not data:
+        if not data:
             return
         self._lines += data.count(b"\n")
-        if b"\r" in data or self._after_cr:  # a line that keeps its CR is no longer with one more
+        if b"\r" in data or self._after_cr:  # a line that has its CR needs none on the wire
             self._lines -= data.count(b"\r\n") + (self._after_cr and data.startswith(b"\n"))
             self._after_cr = data.endswith(b"\r")
         self._writer.write(data)
@@ -40,12 +43,15 @@ class Delivery:
 
         `mtime` is IMAP's INTERNALDATE. Raises a Failure, and then the message is not there.
         """
-        if not self._writer:
-            assert self._found
-            return self._found
         folder = NEW if new and not flags else CUR
         size, wire = self._writer.size, self._writer.size + self._lines
         name = f"{self._unique},S={size},W={wire}"
+        found = self._find(name) if self._find else None
+        if found:
+            self._writer.abort()
+            # The attempt that left it may have died before this.
+            disk.sync_directory(f"{self._path}/{found.folder}")
+            return found
         if folder == CUR:
             name += info(flags)
         self._writer.publish(f"{self._path}/{folder}/{name}", mtime)
@@ -55,8 +61,7 @@ class Delivery:
 
     def abort(self) -> None:
         """Throw it away."""
-        if self._writer:
-            self._writer.abort()
+        self._writer.abort()
 
 
 def create(path: str) -> None:

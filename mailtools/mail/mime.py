@@ -56,7 +56,7 @@ class Part:
     """Of a multipart its parts, of a message/rfc822 the one message in it."""
     multipart: bool = False
     message: bool = False
-    """Whether the body is a message (message/rfc822 or message/global)."""
+    """Whether the body is a message: message/rfc822, the one kind that IMAP4rev1 looks into."""
     top: bool = False
     """Whether the header is that of a message: the whole, or one inside."""
 
@@ -126,16 +126,21 @@ class _Scanner:
                 self._path[-1].parts.append(part)
             self._path.append(part)
             self._count += 1
-            position, opens = self._read_header(part, position)
-            if opens:
-                boundary = (part.mime.parameter(b"boundary") or b"")[:BOUNDARY_MOST]
+            position, whole = self._read_header(part, position)
+            boundary = (part.mime.parameter(b"boundary") or b"")[:BOUNDARY_MOST]
+            if part.multipart and whole and boundary:
                 self._open.append(_Open(b"--" + boundary, part, len(self._path)))
             if not part.message:
                 return position
             part = Part(position, top=True)
+            if not whole:  # nothing of the message inside is there
+                part.body = position
+                self._path[-1].parts.append(part)
+                self._path.append(part)
+                return position
 
     def _read_header(self, part: Part, start: int) -> tuple[int, bool]:
-        """Find the end of a header and read its MIME fields; whether a multipart opens."""
+        """Find the end of a header and read its MIME fields; whether no delimiter cut it off."""
         data = self._data
         first = data[start : start + 2]
         if first[:1] == b"\n" or first == b"\r\n":
@@ -144,14 +149,15 @@ class _Scanner:
             match = _end_of_header.search(data, start)  # type: ignore[call-overload]
             end = body = match.end() if match else self._size
         found = self._next_delimiter(start)
-        if found is not None and found[0] < body:
+        cut = found is not None and found[0] < body
+        if found is not None and cut:
             end = body = self._before(found[0], start)
         part.body = body
         header = data[start : min(end, start + HEADER_MOST)]
         inside = not part.top
         part.mime = read_mime_fields(header_pairs(header), inside=inside)
         self._settle_type(part)
-        return body, part.multipart
+        return body, not cut
 
     def _settle_type(self, part: Part) -> None:
         mime = part.mime
@@ -162,13 +168,12 @@ class _Scanner:
         if in_digest and not mime.declared:  # RFC 2046 5.1.5
             mime.type, mime.subtype = b"message", b"rfc822"
         kind = mime.type.lower()
-        is_message = kind == b"message" and mime.subtype.lower() in (b"rfc822", b"global")
-        is_multipart = kind == b"multipart"
-        if is_multipart and mime.parameter(b"boundary"):
+        is_message = kind == b"message" and mime.subtype.lower() == b"rfc822"
+        if kind == b"multipart":
             part.multipart = len(self._path) < DEPTH_MOST
         elif is_message:
             part.message = len(self._path) < DEPTH_MOST and self._count < PARTS_MOST
-        if (is_message or is_multipart) and not (part.message or part.multipart):
+        if (is_message or kind == b"multipart") and not (part.message or part.multipart):
             # It cannot be looked into, so it must not claim to be a composite: RFC 2049 2 (7)
             mime.type, mime.subtype = b"application", b"octet-stream"
 

@@ -57,7 +57,7 @@ def read_mime_fields(pairs: list[tuple[bytes, bytes]], *, inside: bool) -> MimeF
     result.description = said.get(b"content-description")
     result.md5 = said.get(b"content-md5")
     result.location = said.get(b"content-location")
-    result.encoding = _first_word(said.get(b"content-transfer-encoding", b"")) or b"7bit"
+    result.encoding = _only_word(said.get(b"content-transfer-encoding", b"")) or b"7bit"
     if b"content-disposition" in said:
         tokens = _meaningful(said[b"content-disposition"])
         if tokens and tokens[0].kind == WORD:
@@ -84,9 +84,9 @@ def _meaningful(body: bytes) -> list[Token]:
     return [token for token in mime_tokens(body[:_FIELD_MOST]) if token.kind != COMMENT]
 
 
-def _first_word(body: bytes) -> bytes:
+def _only_word(body: bytes) -> bytes:
     tokens = _meaningful(body)
-    return tokens[0].value if tokens and tokens[0].kind == WORD else b""
+    return tokens[0].value if len(tokens) == 1 and tokens[0].kind == WORD else b""
 
 
 def _parameters(tokens: list[Token]) -> Parameters:

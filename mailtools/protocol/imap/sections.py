@@ -10,6 +10,8 @@ from mailtools.protocol.imap.wire import NUMBER64_MOST, Cursor, astring
 
 FIELDS_MOST = 1000  # names in a HEADER.FIELDS
 
+EMPTY = Part(0)
+
 _path = re.compile(rb"[1-9][0-9]{0,8}(?:\.[1-9][0-9]{0,8}){0,200}")
 _texts = re.compile(rb"HEADER\.FIELDS\.NOT|HEADER\.FIELDS|HEADER|TEXT|MIME", re.IGNORECASE)
 
@@ -49,8 +51,16 @@ class Section:
 
     def choose(self, header: bytes) -> bytes:
         """Give of a header the fields that HEADER.FIELDS or HEADER.FIELDS.NOT names."""
-        wanted = self.text == "HEADER.FIELDS"
-        chosen = [item.raw for item in fields(header) if (item.key in self.names) == wanted]
+        if self.text == "HEADER.FIELDS":
+            chosen = [item.raw for item in fields(header) if item.key in self.names]
+        else:  # all the rest, also what is no field
+            chosen, place = [], 0
+            for item in fields(header):
+                if item.key in self.names:
+                    start = header.index(item.raw, place)
+                    chosen.append(header[place:start])
+                    place = start + len(item.raw)
+            chosen.append(header[place:].removesuffix(b"\n").removesuffix(b"\r"))
         text = b"".join(chosen)
         if text and not text.endswith(b"\n"):
             text += b"\n"
@@ -79,6 +89,8 @@ def find_part(root: Part, path: tuple[int, ...]) -> Part | None:
 
 def _child(container: Part, number: int) -> Part | None:
     if container.multipart:
+        if not container.parts and number == 1:
+            return EMPTY  # what BODYSTRUCTURE shows in its place
         return container.parts[number - 1] if number <= len(container.parts) else None
     return container if number == 1 else None
 

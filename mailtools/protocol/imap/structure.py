@@ -78,8 +78,8 @@ class Structure:
             string(mime.type),
             string(mime.subtype),
             _parameters(parameters),
-            _nstring(mime.id),
-            _nstring(mime.description),
+            nstring(mime.id),
+            nstring(mime.description),
             string(mime.encoding),
             b"%d" % part.octets,
         ]
@@ -89,7 +89,7 @@ class Structure:
         elif is_text:
             items.append(b"%d" % part.lines)
         if self._extended:
-            items += [_nstring(mime.md5), *self._common(part)]
+            items += [nstring(mime.md5), *self._common(part)]
         return b"(" + b" ".join(items) + b")"
 
     def _multipart(self, part: Part) -> bytes:
@@ -109,11 +109,7 @@ class Structure:
             disposition = b"(" + string(mime.disposition) + b" " + parameters + b")"
         if mime.languages:
             languages = b"(" + b" ".join(string(tag) for tag in mime.languages) + b")"
-        return [disposition, languages, _nstring(mime.location)]
-
-
-def _nstring(data: bytes | None) -> bytes:
-    return nstring(None if data is None else _space.sub(b" ", data))
+        return [disposition, languages, nstring(mime.location)]
 
 
 def _parameters(parameters: Parameters) -> bytes:

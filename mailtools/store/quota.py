@@ -70,7 +70,7 @@ class Quota:
         found = self._read()
         if not found or (self._limits is not None and found[0] != self._limits):
             return self.recalculate()
-        return found[1]
+        return found[1] or self.recalculate()
 
     def allows(self, octets: int, messages: int = 1) -> bool:
         """Whether so much more may come. A refusal is never given on an old sum."""
@@ -122,34 +122,28 @@ class Quota:
         names = maildir_folders.names(self._root)
         return [maildir_folders.path(self._root, name) for name in names]
 
-    def _read(self) -> tuple[Limits, Usage, bool] | None:
-        """Limits, sum, and whether the sum may be off; None for no file, or a broken one."""
+    def _read(self) -> tuple[Limits, Usage | None, bool] | None:
+        """Limits, sum (None: cannot be read), and whether it may be off; None for no file."""
         try:
             with open(self.path, "rb") as file:
                 age = time.time() - os.fstat(file.fileno()).st_mtime
-                head, *lines = file.read(LENGTH_MOST + 1024).decode("ascii", "replace").split("\n")
+                head, *lines = file.read().decode("ascii", "replace").split("\n")
         except FileNotFoundError:
             return None
         except OSError as error:
             raise disk.trouble(error, "read", self.path) from error
-        octets = count = 0
         changes = [line.split() for line in lines if line.strip()]
-        try:
-            limits = _limits(head)
-            for change in changes:
-                octets += int(change[0])
-                count += int(change[1])
-        except (ValueError, IndexError):
-            return None
         old = len(changes) > 1 or age > BELIEVED
-        return limits, Usage(max(0, octets), max(0, count)), old
+        try:
+            octets = sum(int(change[0]) for change in changes)
+            count = sum(int(change[1]) for change in changes)
+        except (ValueError, IndexError):
+            return _limits(head), None, old
+        return _limits(head), Usage(max(0, octets), max(0, count)), old
 
 
 def _limits(head: str) -> Limits:
-    octets = messages = 0
-    for word in head.strip().split(","):
-        if word.endswith("S"):
-            octets = int(word[:-1])
-        elif word.endswith("C"):
-            messages = int(word[:-1])
+    said = {word[-1:]: word[:-1] for word in head.strip().split(",")}
+    numbers = [said.get(letter, "0") for letter in "SC"]
+    octets, messages = (int(n) if n.isascii() and n.isdigit() else 0 for n in numbers)
     return Limits(octets, messages)

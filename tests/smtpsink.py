@@ -13,7 +13,7 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import BinaryIO, Self
 
 from transcript import Transcript
 
@@ -28,10 +28,11 @@ class Sink:
         *,
         implicit: bool = False,
         host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         self._scripts = list(scripts)
         self._context, self._implicit = context, implicit
-        self._server = socket.create_server((host, 0))
+        self._server = socket.create_server((host, port))
         self._server.settimeout(PATIENCE)
         self.port: int = self._server.getsockname()[1]
         self.fault: BaseException | None = None
@@ -102,3 +103,87 @@ class Sink:
                 f"{script.path.name}: expected {pattern.decode()}\n"
                 f"got {said.decode(errors='replace')}, then the end"
             )
+
+
+class Taker:
+    """A peer that takes everything, on as many connections as come, each in a thread."""
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 0, gate: int = 0) -> None:
+        """With `gate`, the answer to each message waits until so many messages are there."""
+        self._server = socket.create_server((host, port), backlog=1000)
+        self.port: int = self._server.getsockname()[1]
+        self.connections = 0
+        self.open = 0
+        self.most_open = 0
+        self.messages: list[tuple[str, list[str], bytes]] = []
+        """Reverse-path, forward-paths and wire text of each message."""
+        self._gate = threading.Barrier(gate) if gate else None
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._accepting = threading.Thread(target=self._accept)
+
+    def __enter__(self) -> Self:
+        self._accepting.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._accepting.join(PATIENCE)
+        self._server.close()
+        for thread in self._threads:
+            thread.join(PATIENCE)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._server.accept()
+            except OSError:
+                return
+            self.connections += 1
+            thread = threading.Thread(target=self._session, args=(sock,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _session(self, sock: socket.socket) -> None:
+        with self._lock:
+            self.open += 1
+            self.most_open = max(self.most_open, self.open)
+        try:
+            with sock, sock.makefile("rb") as lines:
+                sock.settimeout(PATIENCE)
+                sock.sendall(b"220 taker\r\n")
+                self._talk(sock, lines)
+        except OSError:
+            pass
+        finally:
+            with self._lock:
+                self.open -= 1
+
+    def _talk(self, sock: socket.socket, lines: BinaryIO) -> None:
+        sender, paths = "", []
+        for line in lines:
+            verb = line[:4].upper()
+            if verb == b"EHLO":
+                sock.sendall(b"250-taker\r\n250-PIPELINING\r\n250 8BITMIME\r\n")
+                continue
+            if verb == b"MAIL":
+                sender, paths = _between(line), []
+            elif verb == b"RCPT":
+                paths.append(_between(line))
+            elif verb == b"DATA":
+                sock.sendall(b"354 go\r\n")
+                text = b""
+                while not text.endswith(b"\r\n.\r\n") and text != b".\r\n":
+                    text += lines.readline()
+                if self._gate:
+                    self._gate.wait(PATIENCE)
+                with self._lock:
+                    self.messages.append((sender, paths, text))
+            elif verb == b"QUIT":
+                sock.sendall(b"221 bye\r\n")
+                return
+            sock.sendall(b"250 ok\r\n")
+
+
+def _between(line: bytes) -> str:
+    return line.decode().partition("<")[2].partition(">")[0]

@@ -28,19 +28,29 @@ if TYPE_CHECKING:
 @click.option("--from", "sender", metavar="ADDRESS", default="", help="The reverse-path.")
 @click.option("--via", metavar="HOST:PORT", help="Relay everything through this host.")
 @click.option("--lmtp", is_flag=True, help="Speak LMTP (RFC 2033) to the host of --via.")
+@click.option("--jobs", is_flag=True, help="Do the jobs of a queue run: mailtools-jobs(5).")
 @click.option(
-    "--jobs",
+    "--side-by-side",
     metavar="N",
     type=click.IntRange(1, 1000),
     default=JOBS,
     show_default=True,
-    help="How many jobs to do side by side.",
+    help="How many jobs to do at a time.",
 )
 @click.argument("addresses", metavar="[ADDRESS]...", nargs=-1)
 def main(
-    *, etc: str, sender: str, via: str | None, lmtp: bool, jobs: int, addresses: tuple[str, ...]
+    *,
+    etc: str,
+    sender: str,
+    via: str | None,
+    lmtp: bool,
+    jobs: bool,
+    side_by_side: int,
+    addresses: tuple[str, ...],
 ) -> int:
     """Relay the message on stdin to each ADDRESS; without one, do the jobs of a queue run."""
+    if jobs and addresses:
+        raise Usage(detail="--jobs takes its addresses from the queue run, not from the line")
     if lmtp and not via:
         raise Usage(detail="--lmtp needs --via")
     for address in (*addresses, *([sender] if sender else [])):
@@ -48,7 +58,7 @@ def main(
     agent = build(Config(etc), via, lmtp)
     if addresses:
         return deliver_once(agent.deliver, sender, addresses)
-    agent.serve(jobs)
+    agent.serve(side_by_side)
     return 0
 
 

@@ -1,10 +1,12 @@
 """Modified UTF-7, how mailbox names are written on disk and to rev1 clients (RFC 3501 5.1.3)."""
 
 import base64
+import codecs
 import re
 
 from mailtools.errors import BadFolderName
 
+codecs.lookup("utf-16-be")  # now: a process that gave up root may not be able to read it later
 _shifted = re.compile(r"&([^-]*)-")
 _unprintable = re.compile(r"[^ -~]+")
 

@@ -67,10 +67,13 @@ class Folder:
             found = self._words[letters] = (*system, *self._keywords.named(letters))
         return found
 
-    def letters(self, words: Collection[str]) -> str:
-        """Give the letters for flags and keywords; new keywords get one, durably."""
+    def letters(self, words: Collection[str], *, make: bool = True) -> str:
+        """Give the letters for flags and keywords; with `make`, new keywords get one, durably."""
         system = "".join(LETTERS[word] for word in words if word in LETTERS)
         others = [word for word in words if word not in LETTERS and word[0] != "\\"]
+        if not make and others:
+            known = {name.lower() for name in self.keywords()}
+            others = [word for word in others if word.lower() in known]
         if not others:
             return system
         found = self._keywords.letters(others)

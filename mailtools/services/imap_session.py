@@ -59,9 +59,9 @@ class ImapService:
             site,
             host=self._host,
             tls=self._certificates is not None,
+            secure=self._implicit_tls,
             # A pipe or a Unix socket has no wire that others could read.
-            secure=self._implicit_tls or not peer.address,
-            plaintext_login=self._plaintext_login,
+            plaintext_login=self._plaintext_login or not peer.address,
         )
         try:
             drive(engine, stream, self._certificates)

@@ -161,7 +161,7 @@ class ImapView:
         durable: bool = True,
     ) -> list[int]:
         """Change flags; give the UIDs of messages that are gone."""
-        letters = self._folder.letters(flags)
+        letters = self._folder.letters(flags, make=how != "-")
         add = "" if how == "-" else letters
         remove = letters if how == "-" else ""
         if how == "=":

@@ -28,7 +28,9 @@ def done_as(uid: int, gid: int, user: str, work: Callable[[], Outcome]) -> Outco
     """Do `work` as `uid`; raise what it raises. Without root it is done here and now."""
     if os.geteuid() != 0:
         return work()
-    import json  # here and not in the child, which would load it each time
+    # Here and not in the child, which would load them each time, if its user may read them at all.
+    import json
+    import subprocess  # noqa: F401 (local_pipe.run)
 
     read, write = os.pipe()
     pid = os.fork()

@@ -88,8 +88,10 @@ def _domains(text: str) -> Iterator[str]:
     """Yield the domain of each mailbox of a list (RFC 5322 3.4, groups as RFC 6854 has them)."""
     count = 0
     mailbox: list[tuple[str, str]] = []
+    angle = False
     for kind, part in _parts(text):
-        angle = ("mark", "<") in mailbox and ("mark", ">") not in mailbox
+        if kind == "mark" and part in "<>":
+            angle = part == "<"
         if kind == "mark" and part in ",;:" and not angle:
             if part != ":" and mailbox:
                 yield _domain(mailbox)

@@ -321,7 +321,7 @@ def check_account(account: Account, *, room: bool = True) -> None:
     limits = limits_of(account) if room else None
     if limits:
         try:
-            full = not Quota(account.maildir, limits).allows(1)
+            full = not Quota(account.maildir, limits, writes=False).allows(1)
         except Failure:
             return  # not ours to read, or not there yet: the deliverer will see
         if full:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from mailtools import log
-from mailtools.errors import Failure, MailboxFull, MailLoop, SystemTrouble
+from mailtools.errors import Failure, MailboxFull, MailLoop, Misconfigured, SystemTrouble
 from mailtools.mail.address import Address, parse_address
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.fields import header_end
@@ -171,7 +171,9 @@ class Local:
         if target.where is Where.PROGRAM:
             return self._alias_program(parcel, target)
         uid, gid = _writer_of(target) if os.geteuid() == 0 else (-1, -1)
-        if target.by_hand and uid == 0:
+        if uid == 0:
+            if not target.by_hand:
+                raise Misconfigured(detail=f"{target.value} lies in a folder of root's: chown it")
             return self._store(parcel, target.value)  # root at a shell named a folder of root's
         return done_as(uid, gid, "", lambda: self._store(parcel, target.value))
 

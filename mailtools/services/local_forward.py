@@ -63,10 +63,11 @@ def _read(path: str, *, strict: bool = True) -> str | None:
         return None
     except OSError as error:
         raise SystemTrouble(detail=f"cannot read {path}: {error.strerror}") from error
+    about = os.fstat(fd)
+    if not stat.S_ISREG(about.st_mode):
+        os.close(fd)
+        return None
     with open(fd, "rb") as file:
-        about = os.fstat(fd)
-        if not stat.S_ISREG(about.st_mode):
-            return None
         if strict and about.st_uid not in (0, os.geteuid()):
             raise Misconfigured(detail=f"{path}: is not its user's own")
         if strict and about.st_mode & 0o022:

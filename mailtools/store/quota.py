@@ -51,9 +51,13 @@ class Usage:
 class Quota:
     """The `maildirsize` of one Maildir root."""
 
-    def __init__(self, root: str, limits: Limits | None = None) -> None:
-        """Name the root; without `limits` those of the file hold."""
+    def __init__(self, root: str, limits: Limits | None = None, *, writes: bool = True) -> None:
+        """Name the root; without `limits` those of the file hold.
+
+        Without `writes` it only looks: for those who are not the owner of the Maildir.
+        """
         self._root = root
+        self._writes = writes
         self._limits = limits
         self.path = f"{root}/{NAME}"
 
@@ -112,7 +116,7 @@ class Quota:
                     count += 1
                 except FileNotFoundError:
                     continue
-        if limits:
+        if limits and self._writes and os.path.isdir(f"{self._root}/tmp"):
             text = f"{limits.octets}S,{limits.messages}C\n{octets} {count}\n"
             temporary = f"{self._root}/tmp/{unique_name()}"
             disk.replace(self.path, text.encode(), temporary=temporary)

@@ -9,6 +9,7 @@ import click
 from mailtools.cli import command, etc_option, spool_option
 from mailtools.config import Config
 from mailtools.services import selection
+from mailtools.services.aliases import virtual_domains
 from mailtools.services.privileges import become_owner
 from mailtools.services.run import Plan, Run
 from mailtools.services.schedule import Schedule
@@ -76,7 +77,11 @@ def _plan(etc: str, owner: tuple[int, int] | None) -> Plan:
             bounce_lifetime=config.seconds("bounce-lifetime"),
             delay_warning=config.seconds("delay-warning"),
         ),
-        Transports(config.lines("locals"), config.mapping("transports")),
+        Transports(
+            config.lines("locals"),
+            config.mapping("transports"),
+            virtual_domains(os.path.join(etc, "virtual")),
+        ),
         local_agents=max(config.number("local-agents"), 1),
         relay_agents=max(config.number("relay-agents"), 1),
         history=config.seconds("history"),

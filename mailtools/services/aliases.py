@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -93,6 +94,23 @@ class AliasFile:
         self._table, self._seen = table, seen
         self.domains = frozenset(key.rpartition("@")[2] for key in table if "@" in key)
         self.owner = (about.st_uid, about.st_gid)
+
+
+def virtual_domains(path: str) -> Callable[[str], bool]:
+    """Give the question whether a domain, in its ASCII form, has addresses in `virtual`.
+
+    The file is read again when it changes; while it has faults, what it said before holds.
+    """
+    file = AliasFile(path, addresses=True)
+
+    def is_virtual(domain: str) -> bool:
+        try:
+            file.refresh()
+        except Misconfigured:
+            pass  # said by those who need the addresses
+        return domain in file.domains
+
+    return is_virtual
 
 
 def read_aliases(

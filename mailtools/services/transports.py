@@ -1,6 +1,6 @@
 """Which agent takes a forward-path, and which destination it goes to."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from mailtools.errors import BadAddress
 from mailtools.mail.address import ascii_domain
@@ -12,8 +12,17 @@ RELAY = "relay-send"
 class Transports:
     """The control files `locals` and `transports`: by domain, by `.parent`, and "" for the rest."""
 
-    def __init__(self, locals_: Iterable[str], programs: Mapping[str, str]) -> None:
-        """Take local domains, and the programs (with arguments) of other domains."""
+    def __init__(
+        self,
+        locals_: Iterable[str],
+        programs: Mapping[str, str],
+        is_virtual: Callable[[str], bool] = lambda domain: False,
+    ) -> None:
+        """Take local domains, and the programs (with arguments) of other domains.
+
+        `is_virtual` says of a domain in its ASCII form whether `virtual` has addresses of it.
+        """
+        self._is_virtual = is_virtual
         self._programs: dict[str, str] = {domain.lower(): LOCAL for domain in locals_}
         self._programs.update((domain.lower(), program) for domain, program in programs.items())
         self._found: dict[str, tuple[str, str]] = {}
@@ -43,6 +52,8 @@ class Transports:
 
     def _program(self, name: str) -> str:
         program = self._programs.get(name)
+        if program is None and self._is_virtual(name):
+            return LOCAL
         while program is None and name:
             _, _, name = name.partition(".")
             program = self._programs.get(f".{name}" if name else "")

@@ -201,7 +201,9 @@ class SmtpServer(Engine):
     def _dispatch(self, row: Command, method: Callable[..., None], argument: str) -> None:
         if self._state not in row.states:
             raise BadSequence(row.out_of_order)
-        if self._input and self._settings.synchronous and (row.last or not self._may_pipeline(row)):
+        # A trusted peer may be a script that says all at once: sendmail -bs < dialog.
+        strict = self._settings.synchronous and not self._session.trusted
+        if self._input and strict and (row.last or not self._may_pipeline(row)):
             self.closed = True
             raise BadSequence("Protocol error: input before its turn", status="5.5.0", reply=554)
         if row.junk:

@@ -23,7 +23,7 @@ _control = re.compile(r"[\x00-\x1f\x7f]")
 _path = r'(<(?:[^"<>]|"(?:[^"\\]|\\.)*")*>)(?: +(.*))?\Z'
 _from = re.compile(rf"FROM: *{_path}", re.IGNORECASE)
 _to = re.compile(rf"TO: *{_path}", re.IGNORECASE)
-_parameter = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\U0010ffff]+))?\Z")
+_parameter = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\x00-\x20=\x7f]+))?\Z")
 _xtext = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*\Z")
 _hex = re.compile(r"\+([0-9A-F]{2})")
 _chunk = re.compile(r"([0-9]{1,18})(?: +(LAST))?\Z", re.IGNORECASE)

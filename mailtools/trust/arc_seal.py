@@ -49,7 +49,8 @@ def seal(
 
 def _results_field(instance: int, results: AuthenticationResults) -> Field:
     name = "ARC-Authentication-Results"
-    return Field(name.encode(), f"{name}: i={instance}; {format_payload(results)}\n".encode())
+    text = f"{name}: i={instance}; {format_payload(results)}\n"
+    return Field(name.encode(), text.encode(errors="replace"))
 
 
 def _message_signature(

@@ -23,7 +23,7 @@ _value = re.compile(r"(?:[^ \t\r\n;()\"]|\"(?:[^\"\\]|\\.)*\")+", re.DOTALL)
 _quoted = re.compile(r"\"((?:[^\"\\]|\\.)*)\"", re.DOTALL)
 _pair = re.compile(r"\\(.)", re.DOTALL)
 _comment_part = re.compile(r"[^()\\]+|\\.|[()]", re.DOTALL)
-_plain = re.compile(r"[!#-'*+./0-9A-Z^-~@:\u0080-\U0010ffff-]+\Z")
+_plain = re.compile(r"[^\x00-\x20\"(),;<=>?\[\\\]\x7f]+\Z")
 _unprintable = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -58,7 +58,7 @@ class AuthenticationResults:
 
 def format_authres(results: AuthenticationResults, name: str = "Authentication-Results") -> bytes:
     """Write a field, LF text, folded with each method on a line of its own (RFC 8601 2.2)."""
-    return f"{name}: {format_payload(results)}\n".encode()
+    return f"{name}: {format_payload(results)}\n".encode(errors="replace")
 
 
 def format_payload(results: AuthenticationResults) -> str:

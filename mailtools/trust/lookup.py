@@ -1,6 +1,6 @@
 """What the trust checks ask of DNS: a callable that gives an Answer, or raises DnsTrouble.
 
-`net/dns.py` provides one, tests a dict. Record data is text, in these shapes:
+The `lookup` of a Resolver in `net/dns.py` is one, a dict in tests another. Record data is text:
 
     A, AAAA   the address: `192.0.2.1`, `2001:db8::1`
     MX        preference, space, name: `10 mail.example.org`; the null MX is `0 ` (RFC 7505)
@@ -13,7 +13,7 @@ any printable character may stand (SPF macros make such names), a backslash too,
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Protocol
 
 from mailtools.errors import DnsTrouble
 
@@ -21,18 +21,21 @@ NAME_MOST = 253  # characters of a name without its last dot, RFC 1035 2.3.4
 LABEL_MOST = 63
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Protocol):
     """The records of one type at a name; none when it has no such record or does not exist."""
 
-    records: tuple[str, ...] = ()
-    exists: bool = True
-    """False for NXDOMAIN (RFC 8020): neither the name nor any below it exists."""
-    secure: bool = False
-    """Whether DNSSEC vouches for the answer (the AD bit of a resolver that is trusted)."""
+    @property
+    def records(self) -> tuple[str, ...]:
+        """The records as text."""
 
+    @property
+    def exists(self) -> bool:
+        """False for NXDOMAIN (RFC 8020): neither the name nor any below it exists."""
 
-NO_SUCH_NAME = Answer(exists=False)
+    @property
+    def secure(self) -> bool:
+        """Whether DNSSEC vouches for the answer (the AD bit of a resolver that is trusted)."""
+
 
 Lookup = Callable[[str, str], Answer]
 """`lookup(name, rrtype)` gives an Answer; raises DnsTrouble (SERVFAIL, time-out, bogus DNSSEC)."""
@@ -52,7 +55,7 @@ def remembering(lookup: Lookup) -> Lookup:
                 answer = trouble
             known[question] = answer
         if isinstance(answer, DnsTrouble):
-            raise answer
+            raise DnsTrouble(answer.text)
         return answer
 
     return ask

@@ -3,7 +3,7 @@
 import pytest
 
 from mailtools.errors import DnsTrouble
-from mailtools.trust.lookup import NO_SUCH_NAME, Answer
+from mailtools.net.dns import Answer
 
 TROUBLE = "trouble"
 
@@ -27,7 +27,7 @@ class Zone:
         types = self.names.get(name)
         if types is None:
             below = any(other.endswith(f".{name}") for other in self.names)
-            return Answer() if below else NO_SUCH_NAME
+            return Answer() if below else Answer(exists=False)
         if rrtype not in types and "CNAME" in types:
             return self.find(types["CNAME"][0].lower().rstrip("."), rrtype, hops + 1)
         records = types.get(rrtype, [])

@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailtools.mail.fields import split_message
+from mailtools.net.dns import Answer
 from mailtools.trust.arc import read_chain, verify_message_chain
 from mailtools.trust.arc_seal import seal
 from mailtools.trust.authres import AuthenticationResults, MethodResult
 from mailtools.trust.canonical import BodyHashes
 from mailtools.trust.dkim_sign import SIGNING_FORM, Signer
 from mailtools.trust.keys import new_private_key
-from mailtools.trust.lookup import Answer
 
 NOW = 1_700_000_000
 KEY = new_private_key("ed25519")

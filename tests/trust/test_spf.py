@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailtools.errors import DnsTrouble
-from mailtools.trust.lookup import Answer, is_name, remembering
+from mailtools.net.dns import Answer
+from mailtools.trust.lookup import is_name, remembering
 from mailtools.trust.spf import check_helo, check_host, check_mail_from
 from mailtools.trust.spf_record import parse_spf
 from mailtools.trust.tags import BadRecord

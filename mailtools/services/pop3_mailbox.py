@@ -35,6 +35,7 @@ from mailtools.store.disk import BUFFER, trouble
 from mailtools.store.lock import hold_folder
 from mailtools.store.maildir import Maildir
 from mailtools.store.maildir_names import Message
+from mailtools.store.quota import Quota
 from mailtools.store.uidlist import UidList
 
 if TYPE_CHECKING:
@@ -118,15 +119,28 @@ class Maildrop:
             except Failure as seen_trouble:
                 # It will be seen as unread, which is no reason to tell of a failure.
                 log.event("not-flagged", proto="pop3", reason=seen_trouble.detail)
+        octets = 0
         for index in sorted(removed):
+            message = self._listed[index][1]
             try:
-                self.removed += self._maildir.remove(self._listed[index][1])
+                if self._maildir.remove(message):
+                    self.removed += 1
+                    octets += message.size
             except Failure as found:
                 failure = found
         if removed:
             self._maildir.sync()  # RFC 1939 6: "+OK" says that they are gone
+            self._note_room(octets)
         if failure:
             raise SystemTrouble("Some messages were not removed", detail=failure.detail)
+
+    def _note_room(self, octets: int) -> None:
+        try:
+            Quota(self._maildir.path).add(-octets, -self.removed)
+        except Failure as failure:
+            log.event(
+                "not-counted", proto="pop3", reason=failure.detail
+            )  # mended when next reckoned
 
     def release(self) -> None:
         """Let other POP3 sessions in."""
@@ -172,9 +186,9 @@ class Pop3Service:
             site,
             host=self._host,
             tls=self._certificates is not None,
+            secure=self._implicit_tls,
             # A pipe or a Unix socket has no wire that others could read.
-            secure=self._implicit_tls or not peer.address,
-            plaintext_login=self._plaintext_login,
+            plaintext_login=self._plaintext_login or not peer.address,
         )
         try:
             drive(engine, stream, self._certificates)

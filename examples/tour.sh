@@ -62,6 +62,7 @@ echo mail.example.org > me
 echo example.org > locals
 echo "$site/mail/%n" > maildir
 echo 'postmaster: bob' > aliases
+id -un > mailbox-owner    # only root would need it: a mail host has an own user for this
 python - "$site/etc" <<'CERTIFICATE'
 import datetime, ipaddress, pathlib, sys
 from cryptography import x509
@@ -89,7 +90,7 @@ chmod 600 key.pem
 echo cert.pem > tls-certificate
 echo key.pem > tls-key
 cd "$site"
-for file in me locals maildir aliases tls-certificate tls-key; do
+for file in me locals maildir mailbox-owner aliases tls-certificate tls-key; do
     printf '    %-16s %s\n' "$file" "$(cat "etc/$file")"
 done
 
@@ -103,13 +104,14 @@ mkdir -p "$site/there/etc"
 echo mail.example.net > there/etc/me
 echo example.net > there/etc/locals
 echo "$site/there/mail/%n" > there/etc/maildir
+id -un > there/etc/mailbox-owner
 cp etc/cert.pem etc/key.pem there/etc/
 echo cert.pem > there/etc/tls-certificate
 echo key.pem > there/etc/tls-key
 echo irrelevant | mail-account --etc "$site/there/etc" --spool "$site/there/spool" add carol@example.net
 
 listener() { # NAME COMMAND… → its port in $port
-    name=$1; shift
+    name=$1; shift; : > "$site/log/$name"
     "$@" 2>"$site/log/$name" &
     servers="$servers $!"
     for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
@@ -153,7 +155,7 @@ with smtplib.SMTP_SSL("127.0.0.1", int(port), context=context) as client:
     client.mail("alice@example.org")
     for recipient in ("bob@example.org", "carol@example.net"):
         client.rcpt(recipient)
-    print(*client.data(open(path, "rb").read()))
+    print(*client.data(open(path).read()))
 CLIENT
 grep -h '^queued' log/submission | show
 

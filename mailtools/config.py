@@ -57,6 +57,8 @@ lead: mailtools-aliases(5).
 extension-separators | line | + | smtpd-accept, local-deliver | Characters that part a user from \
 an extension, as in user+extension; an empty file: none.
 transports | map | none | queue-run | The agent for a domain: `domain:program arguments`.
+mailbox-owner | line | none | smtpd-accept, local-deliver, pop3d, imapd | The user who owns the \
+mailboxes of accounts that name no uid; needed where these run as root.
 maildir | line | ~/Maildir | smtpd-accept, local-deliver, pop3d, imapd, mail-account | The Maildir \
 of an account that names none; %u is the login, %n its local-part, %d its domain.
 message-size | size | 25M | smtpd-accept, sendmail, imapd | The largest message taken, in octets.

@@ -54,6 +54,8 @@ class Site:
         self.set("me", "mail.example.org")
         self.set("locals", "example.org")
         self.set("maildir", f"{self.homes}/%u/Maildir")
+        if os.geteuid() == 0:
+            self.set("mailbox-owner", "root")
 
     @property
     def queue(self) -> Path:

@@ -6,10 +6,10 @@ import click
 
 from mailtools import log
 from mailtools.cli import command, etc_option, listen_options
+from mailtools.commands.parts import accounts_of, tls_of
 from mailtools.config import Config
 from mailtools.net.serve import Session, serve
 from mailtools.protocol.imap.server import refusal
-from mailtools.services.accounts import Accounts
 from mailtools.services.imap_session import ImapService, open_maildir, serve_maildir
 
 
@@ -36,24 +36,10 @@ def _by_hand(etc: str, path: str) -> Session:
 
 def _service(etc: str, tls: bool) -> Session:
     config = Config(etc)
-    accounts = Accounts(
-        config.file("accounts"),
-        maildir=config.line("maildir"),
-        local_domains=config.lines("locals"),
-        system_users=config.flag("system-users"),
-    )
-    certificate, key = config.path("tls-certificate"), config.path("tls-key")
-    if tls and not certificate:
-        config.fault("tls-certificate", 0, "is missing, and --tls needs it")
+    accounts, context = accounts_of(config), tls_of(config, needed=tls)
     host, plaintext = config.line("me"), config.flag("plaintext-login")
     append_limit = config.octets("message-size")
     config.check()
-    context = None
-    if certificate:
-        from mailtools.net.tls import Certificates  # ssl costs 10 ms: only where TLS is offered
-
-        context = Certificates(certificate, key).context
-        context()  # what is wrong with it is said now
     return ImapService(
         accounts,
         host=host,

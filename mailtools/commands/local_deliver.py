@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from mailtools.cli import command, etc_option, spool_option
+from mailtools.commands.parts import accounts_of, directory_of
 from mailtools.config import Config
 from mailtools.errors import Usage
 from mailtools.mail.address import parse_address
-from mailtools.services.accounts import Accounts
 from mailtools.services.agent import LOCAL_EXITS, deliver_once, serve_jobs
-from mailtools.services.directory import Directory, OneMaildir
+from mailtools.services.directory import OneMaildir
 from mailtools.services.local import Local
 from mailtools.store.queue import Queue
 
@@ -51,20 +51,6 @@ def main(
 
 def build(config: Config, queue: str) -> Local:
     """Read the settings, and make the agent of them; raise Misconfigured with all faults."""
-    me, locals_ = config.line("me"), config.lines("locals")
-    accounts = Accounts(
-        config.file("accounts"),
-        maildir=config.line("maildir"),
-        local_domains=locals_,
-        system_users=config.flag("system-users"),
-    )
-    directory = Directory(
-        me,
-        locals_,
-        accounts,
-        aliases=config.file("aliases"),
-        virtual=config.file("virtual"),
-        separators=config.line("extension-separators"),
-    )
+    directory = directory_of(config, accounts_of(config))
     config.check()
     return Local(directory, Queue(queue))

@@ -1,10 +1,9 @@
 """newaliases: check the files that say where addresses lead."""
 
 from mailtools.cli import command, etc_option
+from mailtools.commands.parts import accounts_of, directory_of
 from mailtools.config import Config
 from mailtools.errors import Misconfigured
-from mailtools.services.accounts import Accounts
-from mailtools.services.directory import Directory
 
 
 @command("newaliases")
@@ -15,21 +14,7 @@ def main(etc: str) -> None:
     Nothing needs to be built here: the files are read as they are, and again when they change.
     """
     config = Config(etc)
-    locals_ = config.lines("locals")
-    accounts = Accounts(
-        config.file("accounts"),
-        maildir=config.line("maildir"),
-        local_domains=locals_,
-        system_users=config.flag("system-users"),
-    )
-    directory = Directory(
-        config.line("me"),
-        locals_,
-        accounts,
-        aliases=config.file("aliases"),
-        virtual=config.file("virtual"),
-        separators=config.line("extension-separators"),
-    )
+    directory = directory_of(config, accounts_of(config))
     config.check()
     faults = directory.faults()
     if faults:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from mailtools import log
 from mailtools.cli import command, etc_option, listen_options, spool_option
+from mailtools.commands.parts import accounts_of, directory_of, tls_of
 from mailtools.config import Config
 from mailtools.errors import Usage
 from mailtools.net.serve import serve
 from mailtools.protocol.smtp_session import Settings
-from mailtools.services.accounts import Accounts
-from mailtools.services.directory import Directory
 from mailtools.services.networks import Networks, is_network
 from mailtools.services.reception import Policy
 from mailtools.services.smtp_service import SmtpService, turn_away
 from mailtools.services.submission import Submission
 from mailtools.store.queue import Queue
-
-if TYPE_CHECKING:
-    from mailtools.net.tls import Certificates
 
 
 @command("smtpd-accept")
@@ -53,23 +47,10 @@ def main(
 
 def build(config: Config, queue: str, *, tls: bool, submission: bool, lmtp: bool) -> SmtpService:
     """Read the settings, and make the service of them; raise Misconfigured with all faults."""
-    me, locals_ = config.line("me"), config.lines("locals")
-    certificates = find_certificates(config, tls=tls)
-    maildir, separators = config.line("maildir"), config.line("extension-separators")
-    accounts = Accounts(
-        config.file("accounts"),
-        maildir=maildir,
-        local_domains=locals_,
-        system_users=config.flag("system-users"),
-    )
-    directory = Directory(
-        me,
-        locals_,
-        accounts,
-        aliases=config.file("aliases"),
-        virtual=config.file("virtual"),
-        separators=separators,
-    )
+    me, separators = config.line("me"), config.line("extension-separators")
+    context = tls_of(config, needed=tls)
+    accounts = accounts_of(config)
+    directory = directory_of(config, accounts)
     home = directory.home
     policy = Policy(
         me=me,
@@ -80,7 +61,7 @@ def build(config: Config, queue: str, *, tls: bool, submission: bool, lmtp: bool
         xclient_clients=networks(config, "xclient-clients"),
         submission=Submission(accounts, directory, home, separators) if submission else None,
         lmtp=lmtp,
-        starttls=certificates is not None and not tls,
+        starttls=context is not None and not tls,
         plaintext_login=config.flag("plaintext-login"),
         hops=config.number("hops"),
         disk_floor=config.octets("disk-floor"),
@@ -100,20 +81,7 @@ def build(config: Config, queue: str, *, tls: bool, submission: bool, lmtp: bool
     proxies = networks(config, "proxies")
     config.check()
     policy.queue.create()
-    context = certificates.context if certificates else None
     return SmtpService(policy, settings, context, tls, proxies)
-
-
-def find_certificates(config: Config, *, tls: bool) -> Certificates | None:
-    """Give the certificates the settings name; None where there are none, and none are needed."""
-    certificate = config.path("tls-certificate")
-    if not certificate:
-        if tls:
-            config.fault("tls-certificate", 0, "is needed for --tls")
-        return None
-    from mailtools.net.tls import Certificates  # only where there is one: ssl costs 10 ms
-
-    return Certificates(certificate, config.path("tls-key"))
 
 
 def networks(config: Config, name: str) -> Networks:

@@ -25,6 +25,8 @@ MAILDIR = "~/Maildir"
 _variable = re.compile(r"%([a-z%])")
 _NO_SECRET = "{SSHA512}" + "A" * 107 + "="  # fits nothing; checked where there is no account
 
+NOBODY = (-1, -1)  # uid and gid where nobody said whose a mailbox is
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -54,18 +56,22 @@ class Accounts:
         maildir: str = MAILDIR,
         local_domains: Collection[str] = (),
         system_users: bool = False,
+        owner: tuple[int, int] | None = None,
         last_use: str = "",
     ) -> None:
         """Name the file ("" for none) and say how addresses and Maildirs are found.
 
         `maildir` is the Maildir of an account that names none (`~` its home, `%u` the login, `%n`
         its local-part, `%d` its domain). `local_domains` are those whose addresses are logins of
-        users written without a domain. `last_use` is a folder to note app passwords' use in.
+        users written without a domain. `owner` is the uid and gid of accounts that name none; where
+        it is None they have none (-1), and root serves nothing of theirs. `last_use` is a folder
+        to note app passwords' use in.
         """
         self.path = path
         self._maildir = maildir
         self._local = frozenset(ascii_domain(domain) for domain in local_domains)
         self._system_users = system_users
+        self._owner = owner or NOBODY
         self._seen: tuple[int, int, int] | None = None
         self._accounts: dict[str, Account] = {}
         self.app_passwords = AppPasswords(
@@ -149,7 +155,7 @@ class Accounts:
         except OSError as error:
             raise Misconfigured(detail=f"cannot read {self.path}: {error.strerror}") from error
         faults: list[str] = []
-        self._accounts = read_accounts(text, self._maildir, faults)
+        self._accounts = read_accounts(text, self._maildir, faults, self._owner)
         self._seen = seen if not faults else None
         if faults:
             raise Misconfigured(detail="\n".join(f"{self.path}:{fault}" for fault in faults))
@@ -171,17 +177,19 @@ class Accounts:
         )
 
 
-def read_accounts(text: str, maildir: str, faults: list[str]) -> dict[str, Account]:
+def read_accounts(
+    text: str, maildir: str, faults: list[str], owner: tuple[int, int] = NOBODY
+) -> dict[str, Account]:
     """Read an accounts file: accounts by login in lower case; faults, as `line: what`, are added.
 
-    `maildir` is the pattern for accounts that name none.
+    `maildir` is the pattern, and `owner` the uid and gid, for accounts that name none.
     """
     found: dict[str, Account] = {}
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip() or line[0] == "#":
             continue
         wrong: list[str] = []
-        account = read_account(line, maildir, wrong)
+        account = read_account(line, maildir, wrong, owner)
         key = account.name.lower()
         if key in found:
             wrong.append(f"{account.name} stands here a second time")
@@ -190,7 +198,9 @@ def read_accounts(text: str, maildir: str, faults: list[str]) -> dict[str, Accou
     return found
 
 
-def read_account(line: str, maildir: str, faults: list[str]) -> Account:
+def read_account(
+    line: str, maildir: str, faults: list[str], owner: tuple[int, int] = NOBODY
+) -> Account:
     """Read a line of an accounts file; what is wrong with it is added to `faults`."""
     name, secret, uid, gid, gecos, home, _, extra = (line.split(":", 7) + [""] * 7)[:8]
     if not name.isprintable() or name[:1] in ("", ".") or any(letter in name for letter in " /\\"):
@@ -210,7 +220,10 @@ def read_account(line: str, maildir: str, faults: list[str]) -> Account:
     for network in fields.get("allow_nets", "").split(","):
         if network and not is_network(network):
             faults.append(f"{name}: {network!r} is neither an address nor a network")
-    numbers = _user_number(name, uid, faults), _group_number(name, gid, faults)
+    numbers = (
+        _user_number(name, uid, faults) if uid else owner[0],
+        _group_number(name, gid, faults) if gid else owner[1],
+    )
     return Account(name, *numbers, home, place, gecos, fields, secret)
 
 
@@ -237,24 +250,20 @@ def _dovecot_mail(location: str) -> str:
 
 
 def _user_number(login: str, text: str, faults: list[str]) -> int:
-    if not text:
-        return os.getuid()
     if text.isascii() and text.isdigit():
         return int(text)
     try:
         return pwd.getpwnam(text).pw_uid
     except KeyError:
         faults.append(f"{login}: {text!r} is neither a number nor a user of this host")
-        return os.getuid()
+        return NOBODY[0]
 
 
 def _group_number(login: str, text: str, faults: list[str]) -> int:
-    if not text:
-        return os.getgid()
     if text.isascii() and text.isdigit():
         return int(text)
     try:
         return grp.getgrnam(text).gr_gid
     except KeyError:
         faults.append(f"{login}: {text!r} is neither a number nor a group of this host")
-        return os.getgid()
+        return NOBODY[1]

@@ -9,13 +9,14 @@ def become(uid: int, gid: int, user: str = "") -> None:
     """Give up root for `uid` and `gid`, with the groups of `user` where the system knows him.
 
     Without root nothing changes: then all mailboxes belong to the user who runs this. Raises
-    Misconfigured where it would stay root, since mail is for people.
+    Misconfigured where nobody said whose they are; root's they are only by name.
     """
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or uid == 0:
         return
-    if uid == 0:
+    if uid < 0:
         raise Misconfigured(
-            detail=f"the mailbox of {user or 'root'} belongs to root: give it a uid"
+            detail=f"nobody owns the mailbox of {user}: give it a uid in accounts, or name the "
+            "owner of all such mailboxes in mailbox-owner"
         )
     try:
         os.setgroups([gid])

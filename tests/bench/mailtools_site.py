@@ -1,6 +1,7 @@
 """Our own site in a folder, on loopback ports."""
 
 import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ class Mailtools:
             "relay_clients": "127.0.0.0/8",
             "maildir": f"{root}/homes/%u/Maildir",
             "accounts": account,
+            "mailbox_owner": pwd.getpwuid(os.geteuid()).pw_name,
             **settings,
         }
         for name, text in texts.items():

@@ -1,0 +1,78 @@
+"""What several commands build from the same control files: accounts, directory, certificates."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from typing import TYPE_CHECKING
+
+from mailtools.services.accounts import Accounts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from ssl import SSLContext
+
+    from mailtools.config import Config
+    from mailtools.services.directory import Directory
+
+
+def accounts_of(config: Config, *, last_use: str = "") -> Accounts:
+    """Make the accounts; faults of the settings are noted in `config`.
+
+    `last_use` is a folder to note app passwords' use in.
+    """
+    return Accounts(
+        config.file("accounts"),
+        maildir=config.line("maildir"),
+        local_domains=config.lines("locals"),
+        system_users=config.flag("system-users"),
+        owner=mailbox_owner(config),
+        last_use=last_use,
+    )
+
+
+def mailbox_owner(config: Config) -> tuple[int, int] | None:
+    """Give uid and gid of the control file `mailbox-owner`; None where it does not say.
+
+    Without root all mailboxes belong to the user who runs this.
+    """
+    name = config.line("mailbox-owner")
+    if not name:
+        return None if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    try:
+        user = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+    except KeyError:
+        config.fault("mailbox-owner", 0, f"{name!r} is not a user of this host")
+        return None
+    return user.pw_uid, user.pw_gid
+
+
+def directory_of(config: Config, accounts: Accounts) -> Directory:
+    """Make the directory of addresses; faults of the settings are noted in `config`."""
+    from mailtools.services.directory import Directory  # the readers' servers need none
+
+    return Directory(
+        config.line("me"),
+        config.lines("locals"),
+        accounts,
+        aliases=config.file("aliases"),
+        virtual=config.file("virtual"),
+        separators=config.line("extension-separators"),
+    )
+
+
+def tls_of(config: Config, *, needed: bool) -> Callable[[], SSLContext] | None:
+    """Give what makes the TLS context; None where no certificate is named.
+
+    `needed` makes that a fault. What is wrong with the files is raised as Misconfigured.
+    """
+    certificate, key = config.path("tls-certificate"), config.path("tls-key")
+    if not certificate:
+        if needed:
+            config.fault("tls-certificate", 0, "is missing, and --tls needs it")
+        return None
+    from mailtools.net.tls import Certificates  # ssl costs 10 ms: only where TLS is offered
+
+    certificates = Certificates(certificate, key)
+    certificates.context()  # what is wrong with it is said now
+    return certificates.context

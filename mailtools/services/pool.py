@@ -11,6 +11,7 @@ from mailtools.services.worker import Assignment, Worker
 
 PATIENCE = 3600.0  # seconds of silence with a job in hand, before an agent is taken for dead
 ENOUGH = 4  # jobs in hand of each agent, before one more is started
+DEATHS = 3  # in a row without a job done, before waiting work is put off
 RESTART_MOST = 60.0  # seconds between starts of an agent that dies at once
 
 
@@ -29,8 +30,13 @@ class Pool:
 
     @property
     def ailing(self) -> bool:
-        """Whether its agents die at once, and none is there now."""
-        return not self.workers and time.monotonic() < self._not_before
+        """Whether its agents die again and again, and none is there now."""
+        return not self.workers and self._deaths >= DEATHS and self.restart > 0
+
+    @property
+    def restart(self) -> float:
+        """Seconds until an agent may be started."""
+        return self._not_before - time.monotonic()
 
     @property
     def busy(self) -> bool:
@@ -44,12 +50,13 @@ class Pool:
 
     def start(self) -> Worker | None:
         """Start one more agent, where there may be one; None where not, or where it cannot."""
-        if len(self.active) >= self.count or time.monotonic() < self._not_before:
+        if len(self.active) >= self.count or self.restart > 0:
             return None
         try:
             worker = Worker(self.command, self._user)
         except Misconfigured as failure:
             log.event("trouble", agent=self.command[0], detail=failure.detail)
+            self._deaths += DEATHS
             self._back_off()
             return None
         self.workers.append(worker)
@@ -92,5 +99,7 @@ class Pool:
                 worker.kill()
 
     def _back_off(self) -> None:
+        # At once, then after 1 second, 2, 4 …
         self._deaths += 1
-        self._not_before = time.monotonic() + min(RESTART_MOST, 2.0 ** (self._deaths - 1))
+        wait = 2.0 ** (self._deaths - 2) if self._deaths > 1 else 0.0
+        self._not_before = time.monotonic() + min(RESTART_MOST, wait)

@@ -98,7 +98,7 @@ class Run:
             if self._places is not None:
                 self._listen(0.0)
             elif self._busy():
-                self._listen(60.0)
+                self._listen(self._pause())
             elif not self._look:
                 self._listen(0.0)  # the trigger may have been pulled meanwhile, also by us
                 if selection or not self._look:
@@ -185,6 +185,9 @@ class Run:
                 pauses.append(self._next_look - clock)
         if self._attempts.stuck:
             pauses.append(self._next_unstick - clock)
+        for pool in self._pools.values():
+            if pool.dealer.waiting and pool.restart > 0:
+                pauses.append(pool.restart)
         return max(min(pauses), 0.0)
 
     # -- the queue --------------------------------------------------------------------------------

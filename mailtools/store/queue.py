@@ -241,8 +241,13 @@ class Queue:
             return Journal()
         except OSError as error:
             raise disk.trouble(error, "read the journal of", id_) from error
-        with open(fd, "rb", buffering=0) as file:
-            return journal.decode(file.read())
+        try:
+            data = _read_all(fd)
+        except OSError as error:
+            raise disk.trouble(error, "read the journal of", id_) from error
+        finally:
+            os.close(fd)
+        return journal.decode(data)
 
     # -- for the queue run ------------------------------------------------------------------------
 
@@ -424,6 +429,13 @@ def read_from(path: str, offset: int) -> bytes:
         raise NoSuchEntry(f"No such entry in the queue: {os.path.basename(path)}") from None
     except OSError as error:
         raise disk.trouble(error, "read", path) from error
+
+
+def _read_all(fd: int) -> bytes:
+    pieces = []
+    while piece := os.read(fd, 65536):
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def _names(folder: str) -> list[str]:

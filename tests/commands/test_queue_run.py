@@ -1,0 +1,419 @@
+"""queue-run as a process, with small agents of every kind: honest, lying, dying, deaf."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailtools.mail.envelope import Envelope, ForwardPath
+from mailtools.store.destinations import Destinations
+from mailtools.store.queue import Queue, State
+
+HONEST = """
+import os, sys
+name = os.path.basename(sys.argv[0])
+print("ready 1 jobs=5", flush=True)
+for line in sys.stdin.buffer:
+    job, path, sender, *paths = line.rstrip(b"\\n").decode().split("\\t")
+    with open(os.environ["TRIED"], "a") as file:
+        file.write(f"{name} {','.join(paths)}\\n")
+    for path in paths:
+        word = path.partition("@")[0]
+        print(job, path, *{
+            "bad": ("failed", "5.1.1", "mx said 550 5.1.1 nobody"),
+            "slow": ("delayed", "4.2.2", "full"),
+            "silent": ("delayed", "4.4.1", "No answer"),
+        }.get(word, ("delivered", "2.0.0", "ok")), sep="\\t", flush=True)
+"""
+
+
+class Host:
+    """A queue, agents of our own making, and queue-run."""
+
+    def __init__(self, site: Any) -> None:
+        self.site = site
+        self.queue = Queue(str(site.queue))
+        self.queue.create()
+        self.agents = site.root / "agents"
+        self.agents.mkdir()
+        self.tried_file = site.root / "tried"
+        self.agent("local-deliver", HONEST)
+        self.agent("relay-send", HONEST)
+
+    def agent(self, name: str, text: str) -> None:
+        path = self.agents / name
+        path.write_text(f"#!{sys.executable}\n{text}")
+        path.chmod(0o755)
+        self.site.set(
+            "transports",
+            f".org:{self.agents}/local-deliver",
+            f":{self.agents}/relay-send",
+            f"own.test:{self.agents}/own",
+            "example.org:" + f"{self.agents}/local-deliver",
+        )
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {**self.site.environ, "TRIED": str(self.tried_file)}
+
+    def put(self, *paths: str, sender: str = "alice@example.com") -> str:
+        writer = self.queue.begin(Envelope(sender, tuple(ForwardPath(p) for p in paths)))
+        writer.write(b"Subject: x\n\nbody\n")
+        return writer.commit()
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        return self.site.run("queue-run", *arguments, env=self.environ)
+
+    def start(self) -> subprocess.Popen[bytes]:
+        return self.site.start("queue-run", "--wait", env=self.environ)
+
+    @property
+    def tried(self) -> list[str]:
+        return self.tried_file.read_text().splitlines() if self.tried_file.exists() else []
+
+    @property
+    def senders(self) -> list[str]:
+        return sorted(self.queue.open(p).envelope.reverse_path for p in self.queue.all())
+
+
+@pytest.fixture
+def host(site: Any) -> Host:
+    return Host(site)
+
+
+def log_lines(process: subprocess.Popen[bytes], start: str, count: int = 1) -> list[str]:
+    """Read the log up to the last of `count` lines that begin so; give those."""
+    found: list[str] = []
+    assert process.stderr
+    patience = threading.Timer(60, process.kill)
+    patience.start()
+    try:
+        for raw in process.stderr:
+            line = raw.decode().rstrip("\n")
+            if line.startswith(start):
+                found.append(line)
+                if len(found) == count:
+                    return found
+    finally:
+        patience.cancel()
+    raise AssertionError(f"only {found} before its end")
+
+
+def test_one_pass_settles_puts_off_and_bounces(host: Host) -> None:
+    first = host.put("bob@example.org", "carol@example.net")
+    second = host.put("slow@example.org", "bad@example.net")
+    result = host.run()
+    assert result.returncode == 0, result.stderr
+    assert host.queue.find(first) is None
+    place = host.queue.find(second)
+    assert place
+    assert place.state is State.WAIT
+    assert place.due > time.time() + 200
+    log = result.stderr.decode()
+    assert f"delivered id={first} to=bob@example.org status=2.0.0 " in log
+    assert f"delayed id={second} to=slow@example.org status=4.2.2 " in log
+    assert f"failed id={second} to=bad@example.net status=5.1.1 " in log
+    assert f"notified id={second} of=failed to=alice@example.com " in log
+    # The DSN was delivered in the same pass.
+    assert "relay-send alice@example.com" in host.tried
+    assert list(host.queue.new()) == []
+
+
+def test_a_second_pass_tries_only_what_is_due(host: Host) -> None:
+    host.put("slow@example.org")
+    host.run()
+    host.put("bob@example.org")
+    host.run()
+    assert host.tried == ["local-deliver slow@example.org", "local-deliver bob@example.org"]
+
+
+def test_an_empty_queue_is_made_and_needs_no_agent(host: Host) -> None:
+    result = host.run()
+    assert (result.returncode, result.stderr, host.tried) == (0, b"", [])
+
+
+def test_dry_run_only_tells(host: Host) -> None:
+    id_ = host.put("bob@example.org", "carol@example.net")
+    result = host.run("--dry-run")
+    agents = host.agents
+    assert result.stdout.decode() == (
+        f"{id_}\t{agents}/local-deliver\tlocal-deliver\tbob@example.org\n"
+        f"{id_}\t{agents}/relay-send\texample.net\tcarol@example.net\n"
+    ).replace("\tlocal-deliver\tbob", "\texample.org\tbob")
+    assert host.tried == []
+    assert host.queue.find(id_)
+
+
+def test_id_is_tried_due_or_not_and_alone(host: Host) -> None:
+    first = host.put("slow@example.org")
+    host.run()
+    host.put("bob@example.org")
+    result = host.run("--id", first)
+    assert result.returncode == 0
+    assert host.tried == ["local-deliver slow@example.org"] * 2
+    assert len(list(host.queue.new())) == 1
+
+
+def test_an_unknown_id_is_said(host: Host) -> None:
+    result = host.run("--id", "1.M2P3R4")
+    assert result.returncode == os.EX_NOINPUT
+    assert result.stderr == b"queue-run: No such entry in the queue: 1.M2P3R4\n"
+
+
+def test_domain_is_tried_though_it_was_silent(host: Host) -> None:
+    host.put("silent@example.net", "slow@example.com")
+    host.run()
+    assert Destinations(f"{host.queue.path}/dest").failures("example.net") == 1
+    host.tried_file.unlink()
+    assert host.run("--domain", "EXAMPLE.net").returncode == 0
+    assert host.tried == ["relay-send silent@example.net"]
+
+
+def test_wait_goes_with_nothing_else(host: Host) -> None:
+    assert host.run("--wait", "--id", "1.M2P3R4").returncode == os.EX_USAGE
+
+
+def test_every_fault_of_the_control_folder_is_said(host: Host) -> None:
+    host.site.set("lifetime", "soon")
+    host.site.set("retry-first", "later")
+    result = host.run()
+    assert result.returncode == os.EX_CONFIG
+    assert b"lifetime" in result.stderr
+    assert b"retry-first" in result.stderr
+
+
+def test_a_silent_destination_is_left_alone(host: Host) -> None:
+    host.put("silent@example.net")
+    host.run()
+    second = host.put("bob@example.net")
+    result = host.run()
+    assert host.tried == ["relay-send silent@example.net"]
+    assert f"delayed id={second} to=bob@example.net status=4.4.1 ".encode() in result.stderr
+    assert b"Not tried" in result.stderr
+    third = host.put("bob@example.com")  # others are tried
+    host.run()
+    assert host.queue.find(third) is None
+
+
+def test_waiting_it_takes_a_message_at_once_and_ends_on_sigterm(host: Host) -> None:
+    process = host.start()
+    ids = []
+    for number in range(3):
+        ids.append(host.put(f"bob{number}@example.org"))
+        assert f" id={ids[-1]} " in log_lines(process, "delivered ")[0]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert list(host.queue.all()) == []
+
+
+def test_waiting_it_tries_again_when_the_minute_has_come(host: Host) -> None:
+    id_ = host.put("bob@example.org")
+    host.queue.defer(host.queue.open(id_), time.time() - 90)
+    process = host.start()
+    assert f" id={id_} " in log_lines(process, "delivered ")[0]
+
+
+def test_a_second_run_wakes_the_first_and_exits(host: Host) -> None:
+    process = host.start()
+    first = host.put("slow@example.org")
+    log_lines(process, "delayed ")
+    assert host.run("--id", first).returncode == 0
+    assert f" id={first} " in log_lines(process, "delayed ")[0]
+    result = host.run()
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
+SLOW = """
+import sys, time
+print("ready 1 jobs=2", flush=True)
+for line in sys.stdin.buffer:
+    job, path, sender, *paths = line.rstrip(b"\\n").decode().split("\\t")
+    print("begun", file=sys.stderr, flush=True)
+    open(sys.argv[0] + ".gate").read()
+    for path in paths:
+        print(job, path, "delivered", "2.0.0", "ok", sep="\\t", flush=True)
+"""
+
+
+def test_sigterm_lets_jobs_in_hand_finish_and_leaves_the_rest(host: Host) -> None:
+    host.site.set("local-agents", "1")
+    host.agent("local-deliver", SLOW)
+    gate = host.agents / "local-deliver.gate"
+    os.mkfifo(gate)
+    ids = [host.put(f"bob{number}@example.org") for number in range(4)]
+    process = host.start()
+    log_lines(process, "begun")
+    process.send_signal(signal.SIGTERM)
+    for _ in range(2):  # what it has in hand: jobs=2
+        gate.write_text("")
+        log_lines(process, "delivered ")
+    assert process.wait(20) == 0
+    assert sum(host.queue.find(id_) is not None for id_ in ids) == 2
+
+
+def test_sighup_rereads_the_control_folder(host: Host) -> None:
+    process = host.start()
+    host.put("bob@example.net")
+    log_lines(process, "removed ")
+    host.agent("own", HONEST)
+    host.site.set("transports", f"example.net:{host.agents}/own")
+    process.send_signal(signal.SIGHUP)
+    log_lines(process, "reread")
+    host.put("bob@example.net")
+    log_lines(process, "removed ")
+    assert host.tried == ["relay-send bob@example.net", "own bob@example.net"]
+
+
+def test_a_broken_control_folder_does_not_stop_a_run_that_is_there(host: Host) -> None:
+    process = host.start()
+    host.put("bob@example.net")
+    log_lines(process, "removed ")
+    host.site.set("lifetime", "soon")
+    process.send_signal(signal.SIGHUP)
+    log_lines(process, "trouble ")
+    host.put("carol@example.net")
+    log_lines(process, "removed ")
+
+
+DIES = """
+import os, sys
+print("ready 1 jobs=5", flush=True)
+for line in sys.stdin.buffer:
+    job, path, sender, *paths = line.rstrip(b"\\n").decode().split("\\t")
+    for path in paths:
+        if path.startswith("kill"):
+            os._exit(7)
+        print(job, path, "delivered", "2.0.0", "ok", sep="\\t", flush=True)
+"""
+
+
+def test_an_agent_that_dies_delays_what_it_did_not_report_and_is_started_again(host: Host) -> None:
+    host.agent("local-deliver", DIES)
+    process = host.start()
+    deadly = host.put("bob@example.org", "kill@example.org", "carol@example.org")
+    lines = log_lines(process, "delayed ", 2)
+    assert all(f" id={deadly} " in line and " status=4.3.0 " in line for line in lines)
+    good = host.put("dave@example.org")
+    assert f" id={good} " in log_lines(process, "delivered ")[0]
+    entry = host.queue.open(deadly)
+    assert [path.address for path in entry.pending] == ["kill@example.org", "carol@example.org"]
+    assert entry.journal.last["bob@example.org"].action == "delivered"
+
+
+LIES = """
+import sys
+print("ready 1 jobs=1", flush=True)
+for line in sys.stdin.buffer:
+    job, path, sender, *paths = line.rstrip(b"\\n").decode().split("\\t")
+    say = lambda *words: print(*words, sep="\\t", flush=True)
+    say("99", paths[0], "delivered", "2.0.0", "of no job")
+    say(job, "eve@example.org", "delivered", "2.0.0", "not asked for")
+    say("nonsense")
+    say(job, paths[0], "eaten", "2.0.0", "no such action")
+    sys.stdout.buffer.write(b"\\xff\\xfe\\t\\t\\n")
+    say(job, paths[0], "delayed", "4.2.0", "the truth")
+    say(job, paths[0], "delivered", "2.0.0", "too late")
+"""
+
+
+def test_a_lying_agent_is_not_believed(host: Host) -> None:
+    host.agent("local-deliver", LIES)
+    id_ = host.put("bob@example.org")
+    result = host.run()
+    assert result.returncode == 0
+    assert result.stderr.count(b"misheard ") == 6
+    assert host.queue.open(id_).journal.last["bob@example.org"].text == "the truth"
+
+
+FORGETS = """
+import sys
+print("ready 1 jobs=5", flush=True)
+for line in sys.stdin.buffer:
+    job, path, sender, first, *paths = line.rstrip(b"\\n").decode().split("\\t")
+    print(job, first, "delivered", "2.0.0", "ok", sep="\\t", flush=True)
+    break
+"""
+
+
+def test_a_missing_report_is_a_delay(host: Host) -> None:
+    host.agent("local-deliver", FORGETS)
+    id_ = host.put("bob@example.org", "carol@example.org")
+    assert host.run().returncode == 0
+    entry = host.queue.open(id_)
+    assert [path.address for path in entry.pending] == ["carol@example.org"]
+    assert entry.journal.last["carol@example.org"].status == "4.3.0"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["import sys; sys.exit(3)", "print('hello', flush=True); input()", "print('ready 2')", None],
+    ids=["dies at once", "another language", "another version", "is not there"],
+)
+def test_an_agent_that_cannot_be_used_delays_its_mail_only(host: Host, text: str | None) -> None:
+    if text is None:
+        (host.agents / "local-deliver").unlink()
+    else:
+        host.agent("local-deliver", text)
+    first = host.put("bob@example.org")
+    second = host.put("carol@example.net")
+    result = host.run()
+    assert result.returncode == 0, result.stderr
+    assert host.queue.open(first).journal.last["bob@example.org"].status == "4.3.0"
+    assert host.queue.find(second) is None
+    assert b"Traceback" not in result.stderr
+
+
+def test_a_shell_script_can_be_an_agent(host: Host) -> None:
+    own = host.agents / "own"
+    own.write_text(
+        "#!/bin/sh\n"
+        "echo 'ready 1'\n"
+        "tab=$(printf '\\t')\n"
+        'while IFS="$tab" read -r job path sender forward; do\n'
+        '  printf "%s\\t%s\\trelayed\\t2.0.0\\t%s\\n" "$job" "$forward" "by hand"\n'
+        "done\n"
+    )
+    own.chmod(0o755)
+    id_ = host.put("bob@own.test")
+    result = host.run()
+    assert f"relayed id={id_} to=bob@own.test status=2.0.0 ".encode() in result.stderr
+    assert host.queue.find(id_) is None
+
+
+def test_many_messages_to_many_places(host: Host) -> None:
+    ids = [
+        host.put(f"u{n}@example.org", f"v{n}@d{n % 7}.example.net", sender=f"s{n % 3}@example.com")
+        for n in range(150)
+    ]
+    result = host.run()
+    assert result.returncode == 0
+    assert list(host.queue.all()) == []
+    assert result.stderr.count(b"removed id=") == len(ids)
+    assert list(Path(host.queue.path, "log").iterdir()) == []
+
+
+def test_what_the_disk_refuses_stays_and_is_said(host: Host) -> None:
+    id_ = host.put("bad@example.org")
+    Path(host.queue.path, "log", id_).symlink_to("/nowhere/at/all")  # no journal can be written
+    result = host.run()
+    assert result.returncode == os.EX_TEMPFAIL
+    assert f"trouble id={id_} ".encode() in result.stderr
+    assert [place.id for place in host.queue.all()] == [id_]  # and no DSN before its journal
+
+
+def test_a_journal_that_cannot_be_read_keeps_its_entry_untried(host: Host) -> None:
+    id_ = host.put("bob@example.org")
+    Path(host.queue.path, "log", id_).mkdir()
+    other = host.put("carol@example.org")
+    result = host.run()
+    assert f"trouble id={id_} ".encode() in result.stderr
+    assert b"Traceback" not in result.stderr
+    assert host.queue.find(id_)
+    assert host.queue.find(other) is None
+    assert host.tried == ["local-deliver carol@example.org"]

@@ -130,6 +130,14 @@ class ArcResult:
         except BadRecord:
             return None
 
+    def vouches(self, author: str, trusted: Collection[str]) -> bool:
+        """Tell whether a trusted handler saw DMARC pass for the author's domain (7.2.1)."""
+        found = self.believed(trusted)
+        return found is not None and any(
+            each.result == "pass" and each.get("header.from").lower() == author
+            for each in found.of("dmarc")
+        )
+
 
 def read_chain(header: bytes) -> Chain:
     """Collect the ARC sets of a header and judge their structure (RFC 8617 5.2 steps 1 to 3)."""

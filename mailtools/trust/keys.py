@@ -1,6 +1,6 @@
 """Keys: to check and to make signatures, and what DNS publishes of them (RFC 6376, RFC 8463).
 
-The one door to `cryptography`, which is imported when the first key is used.
+`cryptography` is imported when the first key is used (and by `dane.py` for certificates).
 """
 
 import base64

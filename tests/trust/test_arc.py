@@ -1,5 +1,7 @@
 """ARC: seals of ours verify, a change breaks them, and only trusted handlers are believed."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,6 +90,9 @@ def test_we_believe_dkimpy():
         (b"mx.d1.test", b"mx.d3.test"),
         (b"ARC-Authentication-Results: i=1", b"ARC-Authentication-Results: i=2"),
         (b"ARC-Seal: i=1", b"X: i=1"),
+        (b"mx.d1.test", b"mx.\xff.test"),
+        (b"a=ed25519-sha256; t=", b"a=rsa-sha1; t="),
+        (b"a=ed25519-sha256;", b"a=rsa-sha1;"),
     ],
 )
 def test_a_change_breaks_the_chain(old, new):
@@ -138,6 +143,19 @@ def test_who_is_believed():
     assert last.of("dmarc")[0].result == "fail"
     assert found.believed({"list.test"}) is None
     assert found.believed(set()) is None
+    assert found.vouches("example.org", {"list.test", "forwarder.test"})
+    assert not found.vouches("example.com", {"list.test", "forwarder.test"})
+    assert not found.vouches("example.org", {"forwarder.test"})
+    assert not found.vouches("example.org", {"list.test"})
+
+
+def test_what_a_trusted_handler_wrote_may_be_unreadable():
+    message = sealed(MESSAGE, "list.test")
+    found = verify_message_chain(message, lookup, NOW)
+    [only] = found.chain.sets
+    garbled = dataclasses.replace(only, payload="((")
+    chain = dataclasses.replace(found.chain, sets=(garbled,))
+    assert dataclasses.replace(found, chain=chain).believed({"list.test"}) is None
 
 
 def test_more_than_fifty_sets_fail_quickly():

@@ -185,6 +185,10 @@ def test_the_handmade_one_passes(lookup):
         ({"l": "8"}, "fail", "shorter"),
         ({"s": "missing"}, "permerror", "no key"),
         ({"d": "example..org"}, "permerror", "d="),
+        ({"d": "\u2028.org"}, "permerror", "d="),
+        ({"i": "example.org"}, "permerror", "i="),
+        ({"h": "from:" + "a:" * 2000}, "permerror", "h="),
+        ({"h": "from:from:subject"}, "pass", ""),
     ],
 )
 def test_rules_of_the_field(lookup, tags, result, problem):

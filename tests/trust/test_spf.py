@@ -88,6 +88,21 @@ def test_ipv6_only_exchangers_do_not_use_up_the_void_lookups_of_an_ipv4_client(z
     assert check_mail_from(CLIENT, "a@example.org", "h.test", zone(names)).result == "pass"
 
 
+def test_reverse_names_are_looked_up_once_and_trouble_skips_them(zone, trouble):
+    names = {
+        "example.org": {"TXT": ["v=spf1 ptr:a.test ptr:b.test ptr:c.test ~all"]},
+        "1.2.0.192.in-addr.arpa": {"PTR": ["slow.a.test", "host.b.test"]},
+        "slow.a.test": {"A": trouble},
+        "host.b.test": {"A": [CLIENT]},
+    }
+    lookup = zone(names)
+    found = check_mail_from(CLIENT, "a@example.org", "h.test", lookup)
+    assert (found.result, found.term) == ("pass", "ptr:b.test")
+    assert lookup.asked.count(("1.2.0.192.in-addr.arpa", "PTR")) == 1
+    names["1.2.0.192.in-addr.arpa"] = {"PTR": trouble}
+    assert check_mail_from(CLIENT, "a@example.org", "h.test", zone(names)).result == "softfail"
+
+
 def test_include_takes_only_a_pass_for_a_match(zone):
     names = {
         "example.org": {"TXT": ["v=spf1 include:inner.example.org a ~all"], "A": [CLIENT]},

@@ -6,7 +6,7 @@ import hashlib
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
@@ -149,7 +149,9 @@ def certificate(
         builder = builder.add_extension(
             x509.SubjectAlternativeName([x509.DNSName(each) for each in names]), critical=False
         )
-    made = builder.sign(KEYS[signer or issuer], hashes.SHA256())
+    key = KEYS[signer or issuer]
+    digest = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    made = builder.sign(key, digest)
     return made.public_bytes(Encoding.DER)
 
 
@@ -200,6 +202,21 @@ def test_an_authority_that_only_dns_has():
     assert matched(f"2 1 0 {spki('root').hex()}", [LEAF, INTER])
     assert not matched(f"2 1 0 {spki('x').hex()}", [LEAF, INTER])
     assert not matched(f"2 1 1 {sha256(spki('root'))}", [LEAF, INTER])  # a digest is no key
+
+
+@pytest.mark.parametrize("kind", ["rsa", "ed25519"])
+def test_a_bare_key_of_other_kinds(kind):
+    key = {
+        "rsa": lambda: rsa.generate_private_key(65537, 2048),
+        "ed25519": ed25519.Ed25519PrivateKey.generate,
+    }[kind]()
+    KEYS["root"], kept = key, KEYS["root"]
+    try:
+        inter = certificate("inter", "root", ca=True)
+        assert matched(f"2 1 0 {spki('root').hex()}", [LEAF, inter])
+    finally:
+        KEYS["root"] = kept
+    assert not matched(f"2 1 0 {spki('root').hex()}", [LEAF, inter])
 
 
 def test_an_authority_vouches_for_names_and_dates():

@@ -172,13 +172,11 @@ class Taker:
                 paths.append(_between(line))
             elif verb == b"DATA":
                 sock.sendall(b"354 go\r\n")
-                text = b""
-                while not text.endswith(b"\r\n.\r\n") and text != b".\r\n":
-                    text += lines.readline()
+                pieces = list(iter(lines.readline, b".\r\n"))
                 if self._gate:
                     self._gate.wait(PATIENCE)
                 with self._lock:
-                    self.messages.append((sender, paths, text))
+                    self.messages.append((sender, paths, b"".join(pieces)))
             elif verb == b"QUIT":
                 sock.sendall(b"221 bye\r\n")
                 return

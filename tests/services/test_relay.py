@@ -1,0 +1,571 @@
+"""Relaying, whole: DNS, connections, exchangers in turn, reuse, TLS, many destinations at once."""
+
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import transcript
+from dnsserver import DnsServer
+from smtpsink import Sink, Taker
+
+from mailtools.mail.envelope import Envelope, ForwardPath, encode
+from mailtools.mail.report import Report
+from mailtools.net.dns import Resolver
+from mailtools.net.loop import Loop
+from mailtools.protocol.smtp_transaction import Login
+from mailtools.services.agent import Job
+from mailtools.services.connections import Pool
+from mailtools.services.relay import Relay
+from mailtools.services.relay_agent import RelayAgent
+from mailtools.services.route import Routes, parse_route
+from mailtools.services.tls_policy import Contexts
+
+MESSAGE = b"Subject: hello\n\nText.\n"
+SAID = "Subject: hello\r\nText.\r\n"
+
+
+@dataclass
+class Bench:
+    """A relay in this process, its DNS, and jobs from entries in a folder."""
+
+    folder: Path
+    dns: DnsServer
+    port: int = 25
+    routes: dict[str, str] = field(default_factory=dict)
+    via: str = ""
+    login: Login | None = None
+    authorities: str = ""
+    slots: int = 20
+
+    def __post_init__(self) -> None:
+        self.loop = Loop()
+        self.reports: list[tuple[str, Report]] = []
+        self.count = 0
+        self._relay: Relay | None = None
+
+    @property
+    def relay(self) -> Relay:
+        if self._relay is None:
+            contexts = Contexts(self.authorities)
+            self.pool = Pool(self.loop, "relay.example.org", contexts.context, slots=self.slots)
+            via = parse_route(self.via) if self.via else None
+            self._relay = Relay(
+                self.loop,
+                self.pool,
+                Routes(self.routes, via=via),
+                lambda: Resolver(self.dns.at, timeout=0.5, attempts=1),
+                credentials=(lambda route: self.login) if self.login else None,
+                port=self.port,
+            )
+        return self._relay
+
+    def job(self, *paths: str, data: bytes = MESSAGE, parameters: Any = None) -> Job:
+        self.count += 1
+        envelope = Envelope(
+            "alice@example.org", tuple(ForwardPath(path) for path in paths), parameters or {}
+        )
+        file = self.folder / str(self.count)
+        file.write_bytes(encode(envelope) + data)
+        return Job(str(self.count), str(file), "alice@example.org", paths)
+
+    def start(self, job: Job) -> None:
+        self.relay.start(job, lambda report: self.reports.append((job.name, report)))
+
+    def finish(self) -> list[tuple[str, str, str, str]]:
+        """Wait for all reports; give path, action, status, text of each, sorted."""
+        self.loop.run_until(lambda: not self.relay.at_work)
+        found = [
+            (report.forward_path, report.action, report.status, report.text)
+            for _, report in self.reports
+        ]
+        self.reports.clear()
+        return sorted(found)
+
+    def run(self, *paths: str, **extra: Any) -> list[tuple[str, str, str, str]]:
+        self.start(self.job(*paths, **extra))
+        return self.finish()
+
+    def leave(self) -> None:
+        if self._relay is not None:
+            RelayAgent(self.loop, self.pool, self._relay)._say_goodbye()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with DnsServer({}) as dns:
+        made = Bench(tmp_path, dns)
+        yield made
+        made.leave()
+        made.loop.close()
+
+
+def script(text: str) -> transcript.Transcript:
+    """Read a dialog written in a test; `GO` stands for a transaction that is relayed."""
+    path = Path("in the test")
+    made = transcript.Transcript(path)
+    for line in map(str.strip, text.strip().splitlines()):
+        if line.startswith("***"):
+            made.turns.append(transcript.Turn(line[3:].strip()))
+        else:
+            transcript._add(made, line, line[0] == "C")
+    return made
+
+
+HELLO = """S: 220 mx
+C: EHLO relay.example.org
+S: 250-mx
+S: 250 PIPELINING
+"""
+TAKE = """C: MAIL FROM:<alice@example.org>
+C: RCPT TO:<bob@example.net>
+C: DATA
+S: 250 ok
+S: 250 ok
+S: 354 go
+C: Subject: hello
+C:
+C: Text.
+C: .
+S: 250 taken
+"""
+LATER = """C: MAIL FROM:<alice@example.org>
+C: RCPT TO:<bob@example.net>
+C: DATA
+S: 250 ok
+S: 450 4.2.0 later
+S: 503 no
+"""
+NEVER = LATER.replace("450 4.2.0 later", "550 5.1.1 never")
+BYE = """C: QUIT
+S: 221 bye
+"""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def zone(bench: Bench, *hosts: str, domain: str = "example.net") -> None:
+    """Give a domain exchangers at 127.0.0.2, 127.0.0.3 …, in this order."""
+    bench.dns.zone[domain] = {"MX": [f"{n}0 {host}.test." for n, host in enumerate(hosts, 1)]}
+    for number, host in enumerate(hosts, 2):
+        bench.dns.zone[f"{host}.test"] = {"A": [f"127.0.0.{number}"]}
+
+
+Peers = Callable[..., list[Sink]]
+
+
+@pytest.fixture
+def peers(bench: Bench) -> Iterator[Peers]:
+    """Start one scripted peer for each list of dialogs, at 127.0.0.2, .3 … on one port."""
+    started: list[Sink] = []
+
+    def start(*dialogs: list[str], context: ssl.SSLContext | None = None) -> list[Sink]:
+        bench.port = free_port()
+        for number, texts in enumerate(dialogs, 2):
+            scripts = [script(text) for text in texts]
+            sink = Sink(scripts, context, host=f"127.0.0.{number}", port=bench.port)
+            started.append(sink.__enter__())
+        return started
+
+    yield start
+    bench.leave()
+    for sink in started:
+        sink.check()
+        sink.__exit__()
+
+
+# -- one exchanger after the other ----------------------------------------------------------------
+
+
+def test_the_best_exchanger_takes_it(bench: Bench, peers: Peers) -> None:
+    peers([HELLO + TAKE + BYE], [])
+    zone(bench, "one", "two")
+    assert bench.run("bob@example.net") == [
+        (
+            "bob@example.net",
+            "relayed",
+            "2.0.0",
+            f"one.test[127.0.0.2]:{bench.port} said 250 taken",
+        )
+    ]
+
+
+def test_the_next_exchanger_takes_what_the_first_puts_off(bench: Bench, peers: Peers) -> None:
+    peers([HELLO + LATER + BYE], [HELLO + TAKE + BYE])
+    zone(bench, "one", "two")
+    ((_, action, _, text),) = bench.run("bob@example.net")
+    assert (action, text.partition("[")[0]) == ("relayed", "two.test")
+
+
+def test_a_refusal_for_good_is_not_asked_again_elsewhere(bench: Bench, peers: Peers) -> None:
+    peers([HELLO + NEVER + BYE], [])
+    zone(bench, "one", "two")
+    ((_, action, status, _),) = bench.run("bob@example.net")
+    assert (action, status) == ("failed", "5.1.1")
+
+
+def test_an_exchanger_that_is_down_is_passed_over(bench: Bench, peers: Peers) -> None:
+    peers([], [HELLO + TAKE + BYE])
+    zone(bench, "one", "two")
+    bench.dns.zone["one.test"] = {"A": ["127.0.0.9"]}
+    ((_, action, _, text),) = bench.run("bob@example.net")
+    assert (action, text.partition("[")[0]) == ("relayed", "two.test")
+
+
+def test_a_dead_family_falls_back_to_the_other(bench: Bench, peers: Peers) -> None:
+    peers([HELLO + TAKE + BYE])
+    zone(bench, "one")
+    bench.dns.zone["one.test"]["AAAA"] = ["2001:db8::dead", "::1"]
+    ((_, action, _, text),) = bench.run("bob@example.net")
+    assert (action, "127.0.0.2" in text) == ("relayed", True)
+
+
+def test_all_down_is_delayed_with_the_reason(bench: Bench) -> None:
+    bench.port = free_port()
+    zone(bench, "one", "two")
+    ((_, action, status, text),) = bench.run("bob@example.net")
+    assert (action, status) == ("delayed", "4.4.1")
+    assert "Connection refused" in text
+
+
+def test_two_hosts_that_answer_are_enough_for_one_attempt(bench: Bench, peers: Peers) -> None:
+    peers([HELLO + LATER + BYE], [HELLO + LATER + BYE], [])
+    zone(bench, "one", "two", "three")
+    ((_, action, status, _),) = bench.run("bob@example.net")
+    assert (action, status) == ("delayed", "4.2.0")
+
+
+def test_a_greeting_that_refuses_leads_to_the_next(bench: Bench, peers: Peers) -> None:
+    peers(["S: 554 not you\n" + BYE], [HELLO + TAKE + BYE])
+    zone(bench, "one", "two")
+    ((_, action, _, _),) = bench.run("bob@example.net")
+    assert action == "relayed"
+
+
+def test_a_temporary_failure_outweighs_a_permanent_one_elsewhere(
+    bench: Bench, peers: Peers
+) -> None:
+    peers(["S: 521 no mail\n" + BYE], [HELLO + LATER + BYE])
+    zone(bench, "one", "two")
+    ((_, action, status, _),) = bench.run("bob@example.net")
+    assert (action, status) == ("delayed", "4.2.0")
+
+
+def test_after_the_dot_nobody_else_is_asked(bench: Bench, peers: Peers) -> None:
+    peers([HELLO + TAKE.replace("S: 250 taken", "*** end")], [])
+    zone(bench, "one", "two")
+    ((_, action, _, text),) = bench.run("bob@example.net")
+    assert action == "delayed"
+    assert "possibly a duplicate" in text
+
+
+def test_only_the_paths_that_were_put_off_go_on(bench: Bench, peers: Peers) -> None:
+    both = (
+        LATER.replace("C: DATA", "C: RCPT TO:<carol@example.net>\nC: DATA").replace(
+            "S: 503 no", "S: 250 ok\nS: 354 go"
+        )
+    ) + "C: Subject: hello\nC:\nC: Text.\nC: .\nS: 250 taken\n"
+    peers([HELLO + both + BYE], [HELLO + TAKE + BYE])
+    zone(bench, "one", "two")
+    found = bench.run("bob@example.net", "carol@example.net")
+    assert [(path, action) for path, action, _, _ in found] == [
+        ("bob@example.net", "relayed"),
+        ("carol@example.net", "relayed"),
+    ]
+    assert "two.test" in found[0][3]
+    assert "one.test" in found[1][3]
+
+
+# -- DNS ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "action", "status"),
+    [("SERVFAIL", "delayed", "4.4.3"), ("TIMEOUT", "delayed", "4.4.3"), ("", "failed", "5.1.2")],
+)
+def test_no_domain_and_no_answer_differ(bench: Bench, fault: str, action: str, status: str) -> None:
+    if fault:
+        bench.dns.faults["example.net"] = fault
+    ((_, *got, _),) = bench.run("bob@example.net")
+    assert got == [action, status]
+
+
+def test_a_domain_that_wants_no_mail(bench: Bench) -> None:
+    bench.dns.zone["example.net"] = {"MX": ["0 ."], "A": ["127.0.0.1"]}
+    ((_, action, status, _),) = bench.run("bob@example.net")
+    assert (action, status) == ("failed", "5.1.10")
+
+
+def test_mail_to_ourselves_is_a_loop(bench: Bench) -> None:
+    bench.dns.zone["example.net"] = {"MX": ["10 relay.example.org."]}
+    ((_, action, status, _),) = bench.run("bob@example.net")
+    assert (action, status) == ("failed", "5.4.6")
+    bench.dns.zone["example.com"] = {"MX": ["10 other.test."]}
+    bench.dns.zone["other.test"] = {"A": ["127.0.0.1"]}
+    ((_, action, status, _),) = bench.run("bob@example.com")
+    assert (action, status) == ("failed", "5.4.6")
+
+
+def test_each_path_of_a_job_goes_where_it_must(bench: Bench) -> None:
+    with Taker("127.0.0.2") as taker:
+        bench.port = taker.port
+        zone(bench, "one")
+        zone(bench, "one", domain="example.com")
+        found = bench.run("bob@example.net", "x@nowhere.test", "carol@example.com", "y@[zzz]")
+        assert [row[:3] for row in found] == [
+            ("bob@example.net", "relayed", "2.0.0"),
+            ("carol@example.com", "relayed", "2.0.0"),
+            ("x@nowhere.test", "failed", "5.1.2"),
+            ("y@[zzz]", "failed", "5.1.3"),
+        ]
+        bench.leave()
+    assert sorted(paths for _, paths, _ in taker.messages) == [
+        ["bob@example.net"],
+        ["carol@example.com"],
+    ]
+
+
+def test_an_address_literal_needs_no_dns(bench: Bench) -> None:
+    bench.routes = {}
+    ((_, action, status, _),) = bench.run("bob@[127.0.0.9]")
+    assert (action, status) == ("delayed", "4.4.1")
+    assert bench.dns.asked == []
+
+
+# -- connections ----------------------------------------------------------------------------------
+
+
+def test_a_connection_serves_the_next_job(bench: Bench, peers: Peers) -> None:
+    peers([HELLO + TAKE + TAKE + BYE])
+    zone(bench, "one")
+    for _ in range(2):
+        assert [row[1] for row in bench.run("bob@example.net")] == ["relayed"]
+
+
+def test_a_connection_serves_another_domain_at_the_same_host(bench: Bench) -> None:
+    with Taker("127.0.0.2") as taker:
+        bench.port = taker.port
+        zone(bench, "one")
+        zone(bench, "one", domain="example.com")
+        bench.run("bob@example.net")
+        bench.run("bob@example.com")
+        assert taker.connections == 1
+        bench.leave()
+
+
+def test_a_connection_that_died_while_idle_says_nothing_of_the_peer(
+    bench: Bench, peers: Peers
+) -> None:
+    peers([HELLO + TAKE + "*** end", HELLO + TAKE + BYE])
+    zone(bench, "one")
+    for _ in range(2):
+        assert [row[1] for row in bench.run("bob@example.net")] == ["relayed"]
+
+
+def test_a_connection_that_says_421_at_its_second_job_is_replaced(
+    bench: Bench, peers: Peers
+) -> None:
+    tired = (
+        "C: MAIL FROM:<alice@example.org>\nC: RCPT TO:<bob@example.net>\nC: DATA\nS: 421 tired\n"
+    )
+    peers([HELLO + TAKE + tired, HELLO + TAKE + BYE])
+    zone(bench, "one")
+    for _ in range(2):
+        assert [row[1] for row in bench.run("bob@example.net")] == ["relayed"]
+
+
+def test_a_destination_has_a_limit_of_connections(bench: Bench) -> None:
+    bench.slots = 3
+    with Taker("127.0.0.2") as taker:
+        bench.port = taker.port
+        zone(bench, "one")
+        for _ in range(30):
+            bench.start(bench.job("bob@example.net"))
+        assert {row[1] for row in bench.finish()} == {"relayed"}
+        assert taker.most_open <= 3
+        assert len(taker.messages) == 30
+        bench.leave()
+
+
+def test_hundreds_of_slow_exchangers_are_served_side_by_side(bench: Bench) -> None:
+    many = 200
+    with Taker("127.0.0.2", gate=many) as taker:  # nobody gets an answer before all are there
+        bench.port = taker.port
+        for number in range(many):
+            zone(bench, "one", domain=f"d{number}.test")
+            bench.start(bench.job(f"bob@d{number}.test"))
+        assert {row[1] for row in bench.finish()} == {"relayed"}
+        assert taker.most_open == many
+        bench.leave()
+
+
+def test_a_large_message_comes_over_whole(bench: Bench) -> None:
+    lines = b"".join(b"%d .\n.%d\n" % (n, n) for n in range(200_000))
+    with Taker("127.0.0.2") as taker:
+        bench.port = taker.port
+        zone(bench, "one")
+        assert bench.run("bob@example.net", data=MESSAGE + lines)[0][1] == "relayed"
+        bench.leave()
+    wire = taker.messages[0][2].replace(b"\r\n.", b"\r\n")
+    assert wire.replace(b"\r\n", b"\n") == MESSAGE + lines
+
+
+def test_an_entry_that_is_gone_is_delayed(bench: Bench) -> None:
+    job = bench.job("bob@example.net")
+    Path(job.path).unlink()
+    bench.start(job)
+    ((_, action, status, _),) = bench.finish()
+    assert (action, status) == ("delayed", "4.3.0")
+
+
+def test_an_entry_that_is_none_is_not_sent(bench: Bench) -> None:
+    job = bench.job("bob@example.net")
+    Path(job.path).write_bytes(b"something else\n\n")
+    bench.start(job)
+    ((_, action, _, _),) = bench.finish()
+    assert action == "delayed"
+
+
+# -- TLS and smarthosts ---------------------------------------------------------------------------
+
+TLS_HELLO = """S: 220 mx
+C: EHLO relay.example.org
+S: 250-mx
+S: 250 STARTTLS
+C: STARTTLS
+S: 220 go
+*** tls
+C: EHLO relay.example.org
+S: 250-mx
+S: 250-AUTH PLAIN
+S: 250 PIPELINING
+"""
+AUTH = "C: AUTH PLAIN AGFsaWNlAHNlY3JldA==\nS: 235 welcome\n"
+
+
+@pytest.fixture
+def server_context(authority: Any) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("smart.test").configure_cert(context)
+    return context
+
+
+def test_opportunistic_tls_needs_no_good_certificate(
+    bench: Bench, peers: Peers, server_context: ssl.SSLContext
+) -> None:
+    peers([TLS_HELLO + TAKE + BYE], context=server_context)
+    zone(bench, "one")
+    assert bench.run("bob@example.net")[0][1] == "relayed"
+
+
+def test_a_failed_handshake_falls_back_to_plain_text(
+    bench: Bench, peers: Peers, capfd: Any
+) -> None:
+    broken = TLS_HELLO.partition("*** tls")[0] + "S: this is no TLS\n*** end\n"
+    peers([broken, HELLO.replace("PIPELINING", "STARTTLS") + STEPWISE + BYE])
+    zone(bench, "one")
+    assert bench.run("bob@example.net")[0][1] == "relayed"
+    assert "unsecured " in capfd.readouterr().err
+
+
+STEPWISE = """C: MAIL FROM:<alice@example.org>
+S: 250 ok
+C: RCPT TO:<bob@example.net>
+S: 250 ok
+C: DATA
+S: 354 go
+C: Subject: hello
+C:
+C: Text.
+C: .
+S: 250 taken
+"""
+
+
+@pytest.fixture
+def smart(bench: Bench, authority: Any, tmp_path: Path) -> Bench:
+    """A bench with a smarthost smart.test at 127.0.0.2, and a login for it."""
+    bench.dns.zone["smart.test"] = {"A": ["127.0.0.2"]}
+    bench.login = Login("alice", "secret")
+    bench.authorities = str(tmp_path / "authority.pem")
+    authority.cert_pem.write_to_path(bench.authorities)
+    return bench
+
+
+def test_a_smarthost_with_starttls_and_auth(
+    smart: Bench, peers: Peers, server_context: ssl.SSLContext
+) -> None:
+    peers([TLS_HELLO + AUTH + TAKE + BYE], context=server_context)
+    smart.routes = {"": f"smart.test:{smart.port}"}
+    assert smart.run("bob@example.net")[0][1] == "relayed"
+
+
+def test_a_smarthost_with_tls_from_the_first_octet(
+    smart: Bench, server_context: ssl.SSLContext
+) -> None:
+    hello = HELLO.replace("250 PIPELINING", "250-AUTH PLAIN\nS: 250 PIPELINING")
+    dialog = script(hello + AUTH + TAKE + BYE)
+    with Sink([dialog], server_context, implicit=True, host="127.0.0.2") as sink:
+        smart.routes = {"": f"smtps:smart.test:{sink.port}"}
+        assert smart.run("bob@example.net")[0][1] == "relayed"
+        smart.leave()
+        sink.check()
+
+
+def test_a_password_goes_only_to_whom_it_belongs(
+    smart: Bench, peers: Peers, authority: Any
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("evil.test").configure_cert(context)
+    peers([TLS_HELLO.partition("*** tls")[0] + "*** end\n"])
+    smart.routes = {"": f"smart.test:{smart.port}"}
+    ((_, action, _, text),) = smart.run("bob@example.net")
+    assert action == "delayed"
+    assert "TLS" in text
+
+
+@pytest.mark.parametrize("name", ["evil.test", "smart.test"])
+def test_the_certificate_must_be_the_smarthosts(
+    smart: Bench, authority: Any, name: str, tmp_path: Path
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(name).configure_cert(context)
+    hello = HELLO.replace("250 PIPELINING", "250-AUTH PLAIN\nS: 250 PIPELINING")
+    dialog = script(hello + AUTH + TAKE + BYE)
+    with Sink([dialog], context, implicit=True, host="127.0.0.2") as sink:
+        smart.routes = {"": f"smtps:smart.test:{sink.port}"}
+        ((_, action, status, _),) = smart.run("bob@example.net")
+        smart.leave()
+    assert (action, status) == (
+        ("relayed", "2.0.0") if name == "smart.test" else ("delayed", "4.7.5")
+    )
+
+
+def test_a_route_over_a_socket_in_the_file_system(bench: Bench, tmp_path: Path) -> None:
+    path = str(tmp_path / "lmtp")
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    server.listen()
+    dialog = script((HELLO + TAKE + BYE).replace("EHLO", "LHLO"))
+    sink = Sink([dialog])
+    sink._server.close()
+    sink._server = server
+    with sink:
+        bench.routes = {"example.net": f"lmtp:{path}"}
+        ((_, action, _, text),) = bench.run("bob@example.net")
+        bench.leave()
+        sink.check()
+    assert (action, text) == ("relayed", f"{path} said 250 taken")
+
+
+def test_a_smarthost_that_has_no_address_is_our_own_trouble(bench: Bench) -> None:
+    bench.routes = {"": "nowhere.test"}
+    ((_, action, status, text),) = bench.run("bob@example.net")
+    assert (action, status) == ("delayed", "4.4.4")
+    assert "nowhere.test" in text

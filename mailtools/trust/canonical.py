@@ -66,9 +66,9 @@ class BodyHashes:
         """Prepare to hash; further forms cannot be asked for later."""
         self._hashes = {form: _Limited(form.length) for form in forms}
         self._streams = [
-            stream([h for form, h in self._hashes.items() if form.canonical == name])
-            for name, stream in (("simple", _Simple), ("relaxed", _Relaxed))
-            if any(form.canonical == name for form in self._hashes)
+            _Stream([self._hashes[form] for form in chosen], relaxed=name == "relaxed")
+            for name in ("simple", "relaxed")
+            if (chosen := [form for form in self._hashes if form.canonical == name])
         ]
         self._finished = False
 
@@ -111,19 +111,35 @@ class _Limited:
             self.left = max(0, self.left - len(data))
 
 
-class _Simple:
-    """RFC 6376 3.4.3: empty lines at the end are ignored, one line end is always there."""
+class _Stream:
+    """One canonical form of the body on its way to its hashes (RFC 6376 3.4.3, 3.4.4).
 
-    def __init__(self, hashes: list[_Limited]) -> None:
+    What might still turn out to stand at the end is held back: a number of line ends, and for
+    relaxed whether a blank follows them.
+    """
+
+    def __init__(self, hashes: list[_Limited], *, relaxed: bool) -> None:
         self.hashes = hashes
+        self.relaxed = relaxed
         self.newlines = 0
+        self.space = False
+        self.empty = True
 
     def update(self, chunk: bytes) -> None:
-        core = chunk.rstrip(b"\n")
+        if self.relaxed:
+            chunk = _collapsed(chunk)
+        core = chunk.rstrip(b" \n" if self.relaxed else b"\n")
         if core:
+            self.empty = False
             self.flush()
+            if self.space and core[:1] not in (b" ", b"\n"):
+                self.emit(b" ")
+            self.space = False
             self.emit(core)
-        self.newlines += len(chunk) - len(core)
+        tail = chunk[len(core) :]
+        newlines = tail.count(b"\n")
+        self.newlines += newlines
+        self.space = tail.endswith(b" ") or (self.space and not newlines)
 
     def flush(self) -> None:
         while self.newlines:  # in pieces: they may be all of a large body
@@ -137,34 +153,16 @@ class _Simple:
             each.update(wire)
 
     def finish(self) -> None:
-        self.emit(b"\n")
-
-
-class _Relaxed(_Simple):
-    """RFC 6376 3.4.4: besides, blanks at line ends go, others become one space; empty is empty."""
-
-    space = False
-    empty = True
-
-    def update(self, chunk: bytes) -> None:
-        # whole buffers at a time: ten times faster than an expression
-        chunk = chunk.replace(b"\t", b" ")
-        while b"  " in chunk:  # each turn halves the longest run
-            chunk = chunk.replace(b"  ", b" ")
-        chunk = chunk.replace(b" \n", b"\n")
-        core = chunk.rstrip(b" \n")
-        if core:
-            self.empty = False
-            self.flush()
-            if self.space and core[:1] not in (b" ", b"\n"):
-                self.emit(b" ")
-            self.space = False
-            self.emit(core)
-        tail = chunk[len(core) :]
-        newlines = tail.count(b"\n")
-        self.newlines += newlines
-        self.space = tail.endswith(b" ") or (self.space and not newlines)
-
-    def finish(self) -> None:
-        if not self.empty:
+        if not (self.relaxed and self.empty):  # RFC 6376 3.4.4: relaxed, nothing is nothing
             self.emit(b"\n")
+
+
+def _collapsed(chunk: bytes) -> bytes:
+    """Make each run of blanks one space, and drop those at line ends.
+
+    Whole buffers at a time: ten times faster than an expression.
+    """
+    chunk = chunk.replace(b"\t", b" ")
+    while b"  " in chunk:  # each turn halves the longest run
+        chunk = chunk.replace(b"  ", b" ")
+    return chunk.replace(b" \n", b"\n")

@@ -14,6 +14,7 @@ import time
 from mailtools import log
 from mailtools.errors import (
     BadAddress,
+    ConnectionDied,
     Failure,
     Misconfigured,
     NoAnswer,
@@ -22,12 +23,13 @@ from mailtools.errors import (
     SystemTrouble,
 )
 from mailtools.mail.dates import format_date_field
-from mailtools.mail.report import RELAYED, Report
+from mailtools.mail.report import RELAYED, Report, report_failure
 from mailtools.services.become import become
 from mailtools.services.inject import Letter
 from mailtools.store.queue import Queue
 
 CONNECT_TIMEOUT = 30.0  # seconds
+AT_ONCE = 0.001  # seconds an idle connection stays open
 
 _KINDS: tuple[tuple[str, type[Failure]], ...] = (  # RFC 3463 status: the failure, for its exit code
     ("5.1.1", NoSuchMailbox),
@@ -108,10 +110,9 @@ def over_smtp(where: str, letter: Letter, me: str) -> list[Report]:
 
     envelope = letter.envelope
     message = message_of(letter.header + b"\n" + letter.body)
-    client = SmtpClient(me, where, tls=Tls.NEVER)
+    client = SmtpClient(me, where, tls=Tls.NEVER, keep=AT_ONCE)
     parameters = {k: v for k, v in envelope.parameters.items() if k != "BODY"}
     client.send(Transaction(envelope.reverse_path, envelope.forward_paths, message, parameters))
-    client.quit()
     stream = Stream(connect(where))
     try:
         drive(client, stream)
@@ -120,7 +121,15 @@ def over_smtp(where: str, letter: Letter, me: str) -> list[Report]:
             client.fail(failure)
     finally:
         stream.close()
-    return [outcome.report for outcome in client.collect()]
+    reports = [outcome.report for outcome in client.collect()]
+    heard = {report.forward_path for report in reports}
+    silent = ConnectionDied()  # whatever happened: without a report nothing was taken
+    reports += (
+        report_failure(path.address, silent)
+        for path in envelope.forward_paths
+        if path.address not in heard
+    )
+    return reports
 
 
 def connect(where: str) -> socket.socket:

@@ -33,7 +33,7 @@ class Leaving(Refused):
 
 
 class ReplyEngine(Engine):
-    """Runs one script; a protocol gives `_conversation` and `_next_order`."""
+    """Runs one script; a protocol gives it, and what it is to do next."""
 
     def __init__(self, peer: str) -> None:
         """Name the peer for failures; the protocol calls `_begin_script` when it is ready."""
@@ -55,17 +55,14 @@ class ReplyEngine(Engine):
 
     # -- for the protocol -------------------------------------------------------------------------
 
-    def _begin_script(self) -> None:
-        self._script = self._conversation()
+    def _begin_script(self, script: Script) -> None:
+        """Start the script, which says and hears everything from the greeting to the goodbye."""
+        self._script = script
         self._resume(None)
-
-    def _conversation(self) -> Script:
-        """Say and hear everything from the greeting to the goodbye."""
-        raise NotImplementedError
 
     def _next_order(self) -> tuple[bool, object]:
         """Tell whether there is something to do (Wait.ORDER), and what."""
-        raise NotImplementedError
+        return False, None
 
     def _ask(self, command: bytes, timeout: float) -> Step:
         """Say a command, unless it went ahead in a pipelined group, and give its reply."""

@@ -79,7 +79,7 @@ class SmtpClient(ReplyEngine):
         self._outcomes: list[Outcome] = []
         self._unclean = False  # a transaction is open that will not be completed
         self._dot_sent = False
-        self._begin_script()
+        self._begin_script(self._conversation())
 
     # -- for the service --------------------------------------------------------------------------
 

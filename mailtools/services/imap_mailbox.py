@@ -35,6 +35,7 @@ class ImapSession:
         self._root = Maildir(path)
         self._subscriptions = Subscriptions(path)
         self._open: dict[str, Folder] = {}
+        self._view: ImapView | None = None  # of the mailbox that is selected
 
     # -- folders ----------------------------------------------------------------------------------
 
@@ -100,6 +101,9 @@ class ImapSession:
         """Count the messages of a folder; no file is opened."""
         folder = self._folder(name)
         listed = folder.messages()
+        recent = sum(message.new for _, message in listed)
+        if self._view is not None and self._view.is_of(folder):
+            recent += self._view.taken
         total = 0
         if size:
             for _, message in listed:
@@ -109,7 +113,7 @@ class ImapSession:
                     continue  # it has just gone
         return protocol.Status(
             messages=len(listed),
-            recent=sum(message.new for _, message in listed),
+            recent=recent,
             unseen=sum("S" not in message.flags for _, message in listed),
             deleted=sum("T" in message.flags for _, message in listed),
             size=total,
@@ -121,7 +125,8 @@ class ImapSession:
 
     def select(self, name: str, *, read_only: bool) -> ImapView:
         """Open a folder."""
-        return ImapView(self._folder(name), self._folder, read_only=read_only)
+        self._view = ImapView(self._folder(name), self._folder, read_only=read_only)
+        return self._view
 
     def append(self, name: str) -> Appending:
         """Begin to append."""
@@ -130,6 +135,7 @@ class ImapSession:
     def close(self) -> None:
         """The session is over."""
         self._open.clear()
+        self._view = None
 
 
 class Appending:

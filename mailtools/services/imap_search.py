@@ -116,8 +116,13 @@ def _date_test(key: Date) -> Test:
 
 
 def fold(text: str) -> str:
-    """Make a text comparable without case."""
-    return text.casefold()
+    """Make a text comparable: without case, letters apart from their marks (RFC 5051)."""
+    folded = text.casefold()
+    if folded.isascii():
+        return folded
+    import unicodedata  # only where there is more than ASCII
+
+    return unicodedata.normalize("NFKD", folded)
 
 
 class Looked:
@@ -153,12 +158,13 @@ class Looked:
             return True
         if header and _in_header(folded, self.pairs()):
             return True
-        for part in walk(self.message.structure()):
-            if part.parts:
-                inside = part.parts[0] if part.message else None
-                if inside is not None and self._in_header_of(inside, folded):
-                    return True
-            elif self._in_body_of(part, folded):
+        root = self.message.structure()
+        for part in walk(root):
+            # The header of a message inside is part of the body; that of a part is not text.
+            looked_at = part is not root and (header or part.top)
+            if looked_at and self._in_header_of(part, folded):
+                return True
+            if not part.parts and self._in_body_of(part, folded):
                 return True
         return False
 

@@ -127,8 +127,8 @@ class ImapView:
         for uid in gone:
             del self._messages[uid], self._told[uid]
         self._recent -= gone
-        # The client counts down by itself: what is left to tell is what is more.
-        self._told_counts = (len(self.uids), len(self._recent))
+        # The client counts down by itself, except what was recent.
+        self._told_counts = (len(self.uids), self._told_counts[1])
         for number in reversed(numbers):  # the last first, so that the others keep their numbers
             yield Expunged(number)
 
@@ -240,6 +240,16 @@ class ImapView:
 
     def close(self) -> None:
         """Leave the mailbox."""
+        self._recent.clear()
+
+    def is_of(self, folder: Folder) -> bool:
+        """Whether it shows this folder."""
+        return self._folder is folder
+
+    @property
+    def taken(self) -> int:
+        """How many messages were taken from new/ and are recent to this client alone."""
+        return 0 if self.read_only else len(self._recent)
 
 
 def _uid(listed: tuple[int, Message]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from mailtools.errors import BadFolderName, BadSyntax, Failure
+from mailtools.errors import BadFolderName, BadSyntax, Failure, FolderExists
 from mailtools.protocol.imap import listing
 from mailtools.protocol.imap.commands import flags_lines
 from mailtools.protocol.imap.session import Session
@@ -74,8 +74,10 @@ def _open(server: ImapServer, cursor: Cursor, *, read_only: bool) -> Answer:
 def create(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
     """RFC 3501 6.3.3: a separator at the end says only that more will come below."""
     name = _one_name(cursor).removesuffix(listing.SEPARATOR)
-    if name == "INBOX" or not name:
-        raise BadFolderName("INBOX is there already" if name else "A mailbox needs a name")
+    if name == "INBOX":
+        raise FolderExists("INBOX is there already")
+    if not name:
+        raise BadFolderName("A mailbox needs a name")
     _session(server).create(name)
     return "Create completed"
 

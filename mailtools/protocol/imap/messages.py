@@ -31,14 +31,14 @@ def _view(server: ImapServer) -> View:
     return server.view
 
 
-def _chosen(server: ImapServer, numbers: Numbers, *, uid: bool) -> list[int]:
-    """Give the UIDs that a sequence set names; raise BadSyntax for numbers of no message."""
+def _chosen(server: ImapServer, numbers: Numbers, *, uid: bool, strict: bool = True) -> list[int]:
+    """Give the UIDs that a sequence set names; BadSyntax for numbers of no message if `strict`."""
     uids = _view(server).uids
     if numbers.saved:
         return [known for known in server.saved if _number(uids, known)]
     if uid:
         return numbers.among(uids)
-    if not numbers.within(len(uids)):
+    if strict and not numbers.within(len(uids)):
         if not uids and all(0 in pair for pair in numbers.ranges):
             return []  # 1:* of an empty mailbox
         raise BadSyntax(f"There are {len(uids)} messages")
@@ -328,5 +328,5 @@ def _settled(server: ImapServer, key: Key) -> Key:
         case Not(one):
             return Not(_settled(server, one))
         case Named(numbers, uid):
-            return Among(frozenset(_chosen(server, numbers, uid=uid)))
+            return Among(frozenset(_chosen(server, numbers, uid=uid, strict=False)))
     return key

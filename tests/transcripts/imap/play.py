@@ -15,7 +15,7 @@ from mailtools.protocol.sasl import Password
 from mailtools.services.imap_mailbox import ImapSession
 
 MESSAGES = {
-    "cur/1700000001.M1P1.host,S=173,W=181:2,S": """\
+    "cur/1700000001.M1P1.host,S=174,W=181:2,S": """\
 Date: Mon, 7 Feb 1994 21:52:25 -0800
 From: Fred Foobar <foobar@blurdybloop.example>
 Subject: afternoon meeting
@@ -69,7 +69,7 @@ epilogue
 }
 UIDS = """\
 3 V1700000000 N12 G0123456789abcdef0123456789abcdef
-5 :1700000001.M1P1.host,S=173,W=181
+5 :1700000001.M1P1.host,S=174,W=181
 10 :1700000002.M2P1.host
 11 :1700000003.M3P1.host
 """

@@ -54,7 +54,12 @@ class Delivery:
             return found
         if folder == CUR:
             name += info(flags)
-        self._writer.publish(f"{self._path}/{folder}/{name}", mtime)
+        try:
+            self._writer.publish(f"{self._path}/{folder}/{name}", mtime)
+        except Failure as failure:
+            if isinstance(failure.__cause__, FileNotFoundError):
+                create(self._path)  # new/ or cur/ was taken away: the next attempt finds them
+            raise
         message = Message(self._path, folder, name, self._unique)
         message.know_sizes(size, wire)
         return message
@@ -66,7 +71,9 @@ class Delivery:
 
 def create(path: str) -> None:
     """Make a Maildir with tmp/, new/ and cur/, durably; what is there stays."""
-    made = [disk.make_directory(f"{path}/{name}", sync=True) for name in ("tmp", NEW, CUR)]
+    # tmp/ last: where it is there, so are the others, wherever this was cut off.
+    made = [disk.make_directory(f"{path}/{name}", sync=True) for name in (CUR, NEW)]
+    made.append(disk.make_directory(f"{path}/tmp"))
     if any(made) and os.path.basename(path).startswith("."):
         disk.create(f"{path}/maildirfolder")  # Maildir++: a subfolder, not a root
 

@@ -23,7 +23,11 @@ _value = re.compile(r"(?:[^ \t\r\n;()\"]|\"(?:[^\"\\]|\\.)*\")+", re.DOTALL)
 _quoted = re.compile(r"\"((?:[^\"\\]|\\.)*)\"", re.DOTALL)
 _pair = re.compile(r"\\(.)", re.DOTALL)
 _comment_part = re.compile(r"[^()\\]+|\\.|[()]", re.DOTALL)
-_plain = re.compile(r"[^\x00-\x20\"(),;<=>?\[\\\]\x7f]+\Z")
+# RFC 2045 token, or an address as dot-atom; what else there is gets quotes
+_plain = re.compile(
+    r"(?:[^\x00-\x20\"(),/:;<=>?@\[\\\]\x7f]+"
+    r"|[^\x00-\x20\"(),:;<>@\[\\\]\x7f]*@[^\x00-\x20\"(),/:;<=>?@\[\\\]\x7f]+)\Z"
+)
 _unprintable = re.compile(r"[\x00-\x1f\x7f]")
 
 

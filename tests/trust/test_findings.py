@@ -1,5 +1,7 @@
 """What the checks found, in the words a reader of Authentication-Results knows."""
 
+import pytest
+
 from mailtools.trust.arc import Arc, ArcResult, Chain
 from mailtools.trust.authres import AuthenticationResults, format_authres, parse_authres
 from mailtools.trust.dkim import Dkim, DkimResult
@@ -51,6 +53,33 @@ def test_the_whole_field():
     assert [(each.method, each.result) for each in read.results] == [
         (each.method, each.result) for each in results
     ]
+
+
+def test_a_stranger_reads_it_too():
+    authres = pytest.importorskip("authres")
+    results = (
+        spf_finding(SpfResult(Spf.PASS, "example.org"), "a+b=c/d@example.org", "h.test"),
+        *dkim_findings(
+            [
+                DkimResult(
+                    Dkim.PASS, "example.org", "s", "@example.org", "rsa-sha256", 2048, "a/b="
+                ),
+                DkimResult(Dkim.FAIL, "example.org", problem="the body was changed"),
+            ]
+        ),
+        iprev_finding(IprevResult(Iprev.PASS, "o.test"), "2001:db8::1"),
+    )
+    field = format_authres(AuthenticationResults("mx.example.net", results)).decode()
+    read = authres.AuthenticationResultsHeader.parse(field.replace("\n", "").strip())
+    assert [(each.method, each.result) for each in read.results] == [
+        ("spf", "pass"),
+        ("dkim", "pass"),
+        ("dkim", "fail"),
+        ("iprev", "pass"),
+    ]
+    assert read.results[0].smtp_mailfrom == "a+b=c/d@example.org"
+    assert read.results[2].reason == "the body was changed"
+    assert read.results[3].properties[0].value == "2001:db8::1"
 
 
 def test_none_is_said_too():

@@ -18,7 +18,8 @@ for argument; do
     esac
 done
 here=$(cd "$(dirname "$0")/.." && pwd)
-bold=$(tput bold 2>/dev/null || :) plain=$(tput sgr0 2>/dev/null || :)
+bold='' plain=''
+if [ -t 1 ]; then bold=$(tput bold 2>/dev/null || :) plain=$(tput sgr0 2>/dev/null || :); fi
 step() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 show() { sed 's/^/    /'; }
 fail() { echo "tour: $*" >&2; exit 1; }

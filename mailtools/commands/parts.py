@@ -47,6 +47,11 @@ def mailbox_owner(config: Config) -> tuple[int, int] | None:
     return user.pw_uid, user.pw_gid
 
 
+def home_of(config: Config) -> str:
+    """Give the domain of names that have none: the first local one, or else this host's name."""
+    return next((name for name in config.lines("locals") if name[:1] != "."), config.line("me"))
+
+
 def directory_of(config: Config, accounts: Accounts) -> Directory:
     """Make the directory of addresses; faults of the settings are noted in `config`."""
     from mailtools.services.directory import Directory  # the readers' servers need none

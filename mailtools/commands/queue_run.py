@@ -7,6 +7,7 @@ import time
 import click
 
 from mailtools.cli import command, etc_option, spool_option
+from mailtools.commands.parts import home_of
 from mailtools.config import Config
 from mailtools.services import selection
 from mailtools.services.aliases import virtual_domains
@@ -69,7 +70,7 @@ def _plan(etc: str, owner: tuple[int, int] | None) -> Plan:
     me = config.line("me")
     plan = Plan(
         me,
-        f"postmaster@{me}",
+        f"postmaster@{home_of(config)}",
         Schedule(
             retry_first=config.seconds("retry-first"),
             retry_most=config.seconds("retry-most"),

@@ -10,6 +10,7 @@ import click
 
 from mailtools import __version__
 from mailtools.cli import guarded
+from mailtools.commands.parts import home_of
 from mailtools.commands.sendmail_flags import Flags, parse
 from mailtools.config import Config
 from mailtools.errors import Usage
@@ -83,10 +84,10 @@ _REFUSED = {
 def submit(flags: Flags, name: str, config: Config, queue: str) -> None:
     """Take the message on stdin."""
     place = inject.Place(
-        config.line("me"), config.line("masquerade"), config.octets("message-size"),
+        home_of(config), config.line("masquerade"), config.octets("message-size"),
         config.number("hops"),
     )  # fmt: skip
-    where = config.line("submit")
+    me, where = config.line("me"), config.line("submit")
     config.check()
     if not flags.recipients and not flags.from_header:
         raise Usage("no recipients: name them, or say -t for those in the message")
@@ -97,7 +98,7 @@ def submit(flags: Flags, name: str, config: Config, queue: str) -> None:
     if name == "rmail" and sender is None:
         sender = inject.mbox_sender(text) or None
     letter = inject.prepare(text, order(flags, sender), place, new_id=make_id())
-    drop.deliver(queue, where, letter, place.me)
+    drop.deliver(queue, where, letter, me)
 
 
 def order(flags: Flags, sender: str | None) -> inject.Order:

@@ -168,6 +168,12 @@ class Directory:
     def _is_home(self, domain: str) -> bool:
         return domain in self._locals or (bool(self._below) and domain.endswith(self._below))
 
+    def _account(self, local: str, domain: str) -> Account | None:
+        """Find the account of an address; a bare name may be that of a login at home."""
+        if domain:
+            return self._accounts.find(f"{local}@{domain}")
+        return self._accounts.find(local) or self._accounts.find(f"{local}@{self.home}")
+
     def _follow(self, address: Address, way: _Way, place: str = "") -> None:
         """Add the ends of a local address; `place` is the line that names it."""
         domain = ascii_domain(address.domain) if address.domain else ""
@@ -179,7 +185,7 @@ class Directory:
             if home and self._aliases.get(local) is not None:
                 self._through(self._aliases, local, local, address, way)
                 return
-            account = self._accounts.find(f"{local}@{domain}" if domain else local)
+            account = self._account(local, domain)
             if account:
                 way.add(_mailbox(account, extension, way.owner))
                 return
@@ -197,7 +203,7 @@ class Directory:
         step = f"{file.path} {key}"
         if step in way.trail:
             # An alias that names itself means the mailbox of that name.
-            account = self._accounts.find(f"{name}@{address.domain}" if address.domain else name)
+            account = self._account(name, address.domain)
             if not account:
                 names = [at.rpartition(" ")[2] for at in (*way.trail, step)]
                 raise Misconfigured(detail=f"{words[0].place}: a loop: {' → '.join(names)}")
@@ -226,7 +232,7 @@ class Directory:
                 case Kind.DOMAIN:
                     self._onward(Address(address.local, word.value), word, way)
                 case Kind.PLAIN:
-                    account = self._accounts.find(word.value)
+                    account = self._account(word.value, "")
                     if not account:
                         raise Misconfigured(detail=f"{word.place}: there is no user {word.value}")
                     way.add(_mailbox(account, "", way.owner, plain=True))

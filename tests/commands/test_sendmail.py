@@ -48,11 +48,11 @@ def test_a_message_is_queued_and_nothing_is_said(site):
     entry, text = one(site)
     assert [path.address for path in entry.envelope.forward_paths] == [
         "carol@example.net",
-        "bob@mail.example.org",
+        "bob@example.org",
     ]
     assert text.startswith("Received: by mail.example.org (mailtools, from user ")
     assert f"id {entry.id};" in text
-    assert f"Message-ID: <{entry.id}@mail.example.org>\n" in text
+    assert f"Message-ID: <{entry.id}@example.org>\n" in text
     assert text.endswith("\n\nhi\n")
 
 
@@ -65,9 +65,9 @@ def test_cronies_exact_line(site):
     flags = ["-FCronDaemon", "-i", "-odi", "-oem", "-oi", "-t", "-f", "root"]
     assert site.run("sendmail", *flags, input=body).returncode == 0
     entry, text = one(site)
-    assert entry.envelope.reverse_path == "root@mail.example.org"
-    assert [path.address for path in entry.envelope.forward_paths] == ["root@mail.example.org"]
-    assert 'From: "(Cron Daemon)" <root@mail.example.org>\n' in text
+    assert entry.envelope.reverse_path == "root@example.org"
+    assert [path.address for path in entry.envelope.forward_paths] == ["root@example.org"]
+    assert 'From: "(Cron Daemon)" <root@example.org>\n' in text
     assert text.endswith("something failed\n.\nand went on\n")
 
 
@@ -77,7 +77,7 @@ def test_debian_crons_exact_line(site):
     assert done.returncode == 0
     entry, text = one(site)
     assert entry.envelope.parameters == {"BODY": "8BITMIME"}
-    assert "From: root@mail.example.org (Cron Daemon)\n" in text
+    assert "From: root@example.org (Cron Daemon)\n" in text
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_other_names_are_other_modes(site, as_name):
 
 def test_smtp_on_stdin_is_trusted(site):
     dialog = (
-        b"EHLO localhost\r\nMAIL FROM:<bob@mail.example.org>\r\nRCPT TO:<carol@example.net>\r\n"
+        b"EHLO localhost\r\nMAIL FROM:<bob@example.org>\r\nRCPT TO:<carol@example.net>\r\n"
         b"DATA\r\nSubject: x\r\n\r\nhi\r\n.\r\nQUIT\r\n"
     )
     done = site.run("sendmail", "-bs", input=dialog)
@@ -149,7 +149,7 @@ def test_flushing_makes_the_chosen_due(site):
     finally:
         os.close(run_is_there)
     (due,) = queue.new()
-    assert queue.open(due).envelope.reverse_path == "carol@mail.example.org"
+    assert queue.open(due).envelope.reverse_path == "carol@example.org"
 
 
 # -- a caller who may not write the queue ---------------------------------------------------------

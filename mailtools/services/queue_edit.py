@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from mailtools.errors import BadEntry, Failure, NoSuchEntry, SystemTrouble
 from mailtools.mail.report import FAILED, Report
 from mailtools.services.drop import become_owner
+from mailtools.services.queue_lines import EMPTY
 from mailtools.store.queue import Place, Queue, State, read_from, read_head
 
 CHUNK = 65536
@@ -105,10 +106,10 @@ def each(ids: Iterable[str], action: Callable[[str], None]) -> list[Failure]:
 
 
 def ids_of(lines: Iterable[str]) -> Iterator[str]:
-    """Read IDs: the first word of each line, without the marks of mailq."""
+    """Read IDs: the first word of each line, without the marks, head and foot of mailq."""
     for line in lines:
         words = line.split()
-        if words and not line[0].isspace():
+        if words and line[0] not in " \t-" and line.rstrip("\n") != EMPTY:
             yield words[0].rstrip("*!#")
 
 

@@ -1,0 +1,223 @@
+"""mailq, queue-list and queue-edit: what they show, and what they do to entries."""
+
+import json
+import os
+import re
+import subprocess
+import time
+
+import pytest
+
+from mailtools.mail.envelope import Envelope, ForwardPath
+from mailtools.mail.report import DELAYED, Report
+from mailtools.store.queue import Queue
+
+LETTER = b"Subject: hello\n\nhi\n"
+
+
+@pytest.fixture
+def queue(site):
+    queue = Queue(str(site.queue))
+    queue.create()
+    return queue
+
+
+def put(queue, sender="bob@example.org", *paths, age=0.0):
+    paths = paths or ("carol@example.net",)
+    envelope = Envelope(sender, tuple(ForwardPath(path) for path in paths))
+    id_ = f"{int(time.time() - age)}.M000001P1R{len(list(queue.all())):08x}" if age else ""
+    writer = queue.begin(envelope, id_)
+    writer.write(LETTER)
+    return writer.commit()
+
+
+def delay(queue, id_, *texts, when=4102444800):
+    """Let an entry wait till 2100, with a reason for each forward-path."""
+    entry = queue.open(id_)
+    reports = [
+        Report(path.address, DELAYED, "4.4.1", text)
+        for path, text in zip(entry.envelope.forward_paths, texts, strict=False)
+    ]
+    queue.record(entry, reports, time.time())
+    queue.defer(entry, when)
+    return id_
+
+
+def lines(done):
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == b""
+    return done.stdout.decode().splitlines()
+
+
+def states(queue):
+    return {place.id: place.state.value for place in queue.all()}
+
+
+def check_mailq(output):
+    """Count as the monitoring plugin does for Postfix: by the last line."""
+    last = output[-1]
+    if last == "Mail queue is empty":
+        return 0
+    match = re.search(r"-- (\d+) Kbytes in (\d+) Request", last)
+    assert match
+    return int(match[2])
+
+
+def test_an_empty_queue(site, queue):
+    assert lines(site.run("mailq")) == ["Mail queue is empty"]
+    assert lines(site.run("mailq", "--json")) == lines(site.run("queue-list")) == []
+
+
+def test_a_queue_that_is_not_there_is_empty(site):
+    assert check_mailq(lines(site.run("mailq"))) == 0
+
+
+def test_mailq_shows_envelope_and_reason_in_postfix_layout(site, queue):
+    held = put(queue, "", "dave@example.net")
+    queue.hold(held)
+    due = put(queue)
+    waits = delay(
+        queue, put(queue, "bob@example.org", "a@x.test", "b@x.test"), "no route", "no route"
+    )
+    shown = lines(site.run("mailq"))
+    assert shown[0].startswith("-Queue ID-")
+    assert shown[0].endswith("--Size-- ----Arrival Time--- -Sender/Recipient-------")
+    heads = [line for line in shown if re.match(r"[0-9]", line)]
+    pattern = r"(\S+?)([*!]?) +(\d+) [A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9]\d \d\d:\d\d:\d\d (\S+)"
+    found = [re.fullmatch(pattern, line).groups() for line in heads]
+    size = str(len(LETTER))
+    assert found == [
+        (due, "*", size, "bob@example.org"),
+        (waits, "", size, "bob@example.org"),
+        (held, "!", size, "MAILER-DAEMON"),
+    ]
+    assert [line.strip() for line in shown].count("(no route)") == 1
+    assert next(line for line in shown if "(no route)" in line).endswith("(no route)")
+    assert shown[-1] == "-- 1 Kbytes in 3 Requests."
+    assert check_mailq(shown) == 3
+
+
+def test_mailq_json_has_postfix_keys(site, queue):
+    delay(queue, put(queue, "bob@example.org", "a@x.test", "b@x.test"), "no route")
+    (row,) = map(json.loads, lines(site.run("mailq", "--json")))
+    assert row == {
+        "queue_name": "deferred",
+        "queue_id": row["queue_id"],
+        "arrival_time": int(row["queue_id"].partition(".")[0]),
+        "message_size": len(LETTER),
+        "forced_expire": False,
+        "sender": "bob@example.org",
+        "recipients": [
+            {"address": "a@x.test", "delay_reason": "no route"},
+            {"address": "b@x.test"},
+        ],
+    }
+
+
+def test_queue_list_is_a_line_an_entry(site, queue):
+    id_ = delay(queue, put(queue, "", "a@x.test", "b@x.test", age=7300), "no\troute")
+    (line,) = lines(site.run("queue-list"))
+    assert line.split("\t") == [
+        id_, "wait", str(len(LETTER)), "2h1m", "<>", "a@x.test b@x.test", "2100-01-01T00:00Z",
+        "no route",
+    ]  # fmt: skip
+
+
+def test_queue_list_chooses(site, queue):
+    old = put(queue, "", "a@x.test", age=3 * 86400)
+    held = put(queue, "bob@example.org", "b@y.test")
+    queue.hold(held)
+    new = put(queue, "Carol@example.org", "b@y.test", "c@x.test")
+
+    def ids(*arguments):
+        return set(lines(site.run("queue-list", "--ids", *arguments)))
+
+    assert ids() == {old, held, new}
+    assert ids("--from", "<>") == ids("--older", "2d") == {old}
+    assert ids("--from", "carol@EXAMPLE.org") == {new}
+    assert ids("--to", "*@x.test") == {old, new}
+    assert ids("--to", "b@y.test", "--state", "hold") == {held}
+    assert ids("--state", "bad") == set()
+    assert site.run("queue-list", "--older", "soon").returncode == os.EX_USAGE
+
+
+def test_queue_list_json_tells_all(site, queue):
+    delay(queue, put(queue), "no route")
+    (row,) = map(json.loads, lines(site.run("queue-list", "--json")))
+    assert row["pending"] == [
+        {"address": "carol@example.net", "status": "4.4.1", "reason": "no route"}
+    ]
+    assert (row["due"], row["attempts"], row["state"]) == (4102444800, 1, "wait")
+
+
+def test_a_bad_entry_is_listed_with_its_fault(site, queue):
+    (site.queue / "bad" / "1764000000.M000001P1R00000001").write_bytes(b"rubbish\n\nx")
+    (line,) = lines(site.run("queue-list", "--state", "bad"))
+    assert "Unknown format" in line
+    assert any("Unknown format" in line for line in lines(site.run("mailq")))
+
+
+def test_editing_moves_entries(site, queue):
+    one, two = put(queue), delay(queue, put(queue), "no route")
+    assert site.run("queue-edit", "hold", one).returncode == 0
+    assert states(queue) == {one: "hold", two: "wait"}
+    assert site.run("queue-edit", "retry", one, two).returncode == 0
+    assert states(queue) == {one: "hold", two: "new"}
+    listed = site.run("queue-list").stdout
+    assert site.run("queue-edit", "release", input=listed).returncode == 0
+    assert states(queue) == {one: "new", two: "new"}
+    listed = site.run("mailq").stdout
+    assert site.run("queue-edit", "remove", input=listed).returncode == 0
+    assert states(queue) == {}
+
+
+def test_one_fault_does_not_stop_the_rest(site, queue):
+    one = put(queue)
+    done = site.run("queue-edit", "hold", "1.M1P1R1", one, "../../etc/passwd")
+    assert done.returncode == os.EX_NOINPUT
+    assert done.stderr.decode().count("No such entry") == 2
+    assert states(queue) == {one: "hold"}
+
+
+def test_show_prints_the_file_and_the_journal(site, queue):
+    id_ = delay(queue, put(queue), "no route")
+    shown = site.run("queue-edit", "show", id_).stdout
+    assert shown.startswith(b"mailtools-queue 1\nreverse-path bob@example.org\n")
+    assert LETTER in shown
+    assert b"\tcarol@example.net\tdelayed\t4.4.1\tno route\n" in shown
+
+
+def test_replay_commits_a_copy_as_new(site, queue, tmp_path):
+    old = delay(queue, put(queue, "bob@example.org", "a@x.test", "b@x.test"), "no route")
+    new = lines(site.run("queue-edit", "replay", old))[0]
+    assert states(queue) == {old: "wait", new: "new"}
+    copy = queue.open(new)
+    assert copy.message() == LETTER
+    assert [path.address for path in copy.pending] == ["a@x.test", "b@x.test"]
+    saved = tmp_path / "from-elsewhere"
+    saved.write_bytes(site.run("queue-edit", "show", new).stdout)
+    third = lines(site.run("queue-edit", "replay", str(saved)))[0]
+    assert queue.open(third).message() == LETTER
+    saved.write_bytes(b"no entry\n\n")
+    assert site.run("queue-edit", "replay", str(saved)).returncode == os.EX_DATAERR
+
+
+def test_expire_fails_what_waits_and_leaves_the_telling_to_the_queue_run(site, queue):
+    id_ = delay(queue, put(queue, "bob@example.org", "a@x.test", "b@x.test"), "no route")
+    assert site.run("queue-edit", "expire", id_).returncode == 0
+    assert states(queue) == {id_: "new"}
+    assert queue.open(id_).pending == []
+    done = site.run("queue-run")
+    assert done.returncode == 0, done.stderr
+    assert id_ not in states(queue)
+    assert b"failed" in done.stderr or b"notified" in done.stderr
+
+
+def test_a_full_pipe_that_closes_early_is_no_fault(site, queue):
+    for _ in range(3):
+        put(queue)
+    done = subprocess.run(
+        "queue-list | head -1", shell=True, env=site.environ, capture_output=True, check=False
+    )
+    assert done.stdout.count(b"\n") == 1
+    assert b"Traceback" not in done.stderr

@@ -133,9 +133,8 @@ class AppPasswords:
         secret = _digest(password)
         new = AppPassword(login, name, tuple(services), tuple(networks), expires, today, secret)
         faults: list[str] = []
-        app_password(1, new.line(), faults)
-        if faults:
-            raise Usage(faults[0].partition(": ")[2])
+        if app_password(1, new.line(), faults) != new:
+            raise Usage(faults[0].partition(": ")[2] if faults else f"{name!r} cannot be a name")
         if not self.path:
             raise Misconfigured(detail="there is no accounts file to keep app passwords beside")
         with text_file.locked(self.path):

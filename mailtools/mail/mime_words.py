@@ -40,14 +40,13 @@ def decode_charset(data: bytes, charset: str) -> str:
     """Read octets in a charset; what does not fit it becomes U+FFFD. Never raises."""
     codec = _codec(charset)
     try:
-        if codec is None or codec.name == "utf-8":
-            return data.decode("utf-8")
-        return codec.decode(data, "replace")[0]
+        if codec is not None and codec.name != "utf-8":
+            return codec.decode(data, "replace")[0]
+        return data.decode("utf-8")
     except (ValueError, ArithmeticError):
-        # An unlabelled or wrongly labelled text: ASCII with Windows' letters is what it mostly is.
-        return (
-            data.decode("cp1252", "replace") if codec is None else data.decode("utf-8", "replace")
-        )
+        if charset.lower() in ("utf-8", "utf8"):
+            return data.decode("utf-8", "replace")
+        return data.decode("cp1252", "replace")  # what text without a good label mostly is
 
 
 def _codec(name: str) -> codecs.CodecInfo | None:
@@ -62,7 +61,7 @@ def _codec(name: str) -> codecs.CodecInfo | None:
 def decode_words(body: bytes) -> str:
     """Read a header field's body: encoded words decoded, anything else as UTF-8 where it can be."""
     if b"=?" not in body:
-        return decode_charset(body, "utf-8") if not body.isascii() else body.decode("ascii")
+        return decode_charset(body, "us-ascii") if not body.isascii() else body.decode("ascii")
     joined = _between.sub(rb"\1", body)  # RFC 2047 6.2: space between encoded words is not shown
     parts: list[str] = []
     position = 0
@@ -74,13 +73,13 @@ def decode_words(body: bytes) -> str:
             parts.append(decode_charset(pending, charset))
             pending = b""
         if between:
-            parts.append(decode_charset(between, "utf-8"))
+            parts.append(decode_charset(between, "us-ascii"))
         charset = name
         pending += _decode_word(match[2], match[3])
         position = match.end()
     if pending:
         parts.append(decode_charset(pending, charset))
-    parts.append(decode_charset(joined[position:], "utf-8"))
+    parts.append(decode_charset(joined[position:], "us-ascii"))
     return "".join(parts)
 
 

@@ -35,7 +35,7 @@ def test_internal_date_with_a_zone() -> None:
      "17-Jul-1996 24:00:00 +0000", "17-Foo-1996 00:00:00 +0000", "17-Jul-1996 00:00:00 +0060"],
 )  # fmt: skip
 def test_bad_internal_dates(text: str) -> None:
-    with pytest.raises(ValueError, match="written|no such"):
+    with pytest.raises(ValueError, match=r"written|no such"):
         dates.parse_internal_date(text)
 
 

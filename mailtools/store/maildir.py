@@ -70,6 +70,8 @@ class Maildir:
         """The mtime each had then, where it was old enough."""
         self._listed: list[Message] | None = []
         """What `messages` gave last; None after a change of our own."""
+        self._unsynced: set[str] = set()
+        """Directories changed by us since the last `sync`."""
 
     # -- the folder -------------------------------------------------------------------------------
 
@@ -83,9 +85,10 @@ class Maildir:
         create(self.path)
 
     def sync(self) -> None:
-        """Make the last flags, takes and removals survive a power cut."""
-        for name in (NEW, CUR):
-            disk.sync_directory(f"{self.path}/{name}")
+        """Make what was flagged, taken, removed and copied here survive a power cut."""
+        while self._unsynced:
+            disk.sync_directory(f"{self.path}/{min(self._unsynced)}")
+            self._unsynced.discard(min(self._unsynced))
 
     def sweep(self, now: float | None = None) -> int:
         """Remove what has lain in tmp/ for 36 hours; give the number of files removed."""
@@ -248,29 +251,33 @@ class Maildir:
         another folder). Without `sync` the caller syncs `other` after the last one. Raises
         NoSuchMessage, NoSuchFolder.
         """
-        return self._place(message, other, flags, lambda *paths: disk.link(*paths, sync=sync))
+        return self._place(message, other, flags, move=False, sync=sync)
 
     def move(
         self, message: Message, other: "Maildir", flags: str = "", *, sync: bool = True
     ) -> Message:
         """Move a message into cur/ of another folder, in one rename where that can be.
 
-        As `copy`; without `sync` the caller syncs both folders.
+        As `copy`; without `sync` the caller syncs first `other`, then this one.
         """
-        moved = self._place(message, other, flags, lambda *paths: disk.move(*paths, sync=sync))
-        self.remove(message)  # what is there still where it had to be copied
-        return moved
+        return self._place(message, other, flags, move=True, sync=sync)
 
     def _place(
-        self, message: Message, other: "Maildir", flags: str, call: Callable[[str, str], None]
+        self, message: Message, other: "Maildir", flags: str, *, move: bool, sync: bool
     ) -> Message:
         def one(found: Message) -> Message:
             name = f"{unique_name()},S={found.size},W={found.wire_size}{info(flags)}"
-            call(found.path, f"{other.path}/{CUR}/{name}")
+            target = f"{other.path}/{CUR}/{name}"
+            if move:
+                disk.move(found.path, target)
+                self._forget(found)
+            else:
+                disk.link(found.path, target)
+            other._unsynced.add(CUR)
             return Message(other.path, CUR, name)
 
         try:
-            return self._follow(message, one)
+            placed = self._follow(message, one)
         except NoSuchMessage:
             if not other.exists:
                 raise NoSuchFolder from None
@@ -278,7 +285,14 @@ class Maildir:
         except SystemTrouble as failure:
             if not _needs_a_copy(failure):
                 raise
-            return self._follow(message, lambda found: self._rewrite(found, other, flags))
+            placed = self._follow(message, lambda found: self._rewrite(found, other, flags))
+            if move:
+                self.remove(message)
+        if sync:
+            other.sync()
+            if move:
+                self.sync()  # or a power cut could leave it in both
+        return placed
 
     def _rewrite(self, found: Message, other: "Maildir", flags: str) -> Message:
         with FileIO(found.path) as file:
@@ -318,12 +332,14 @@ class Maildir:
     def _renamed(self, old: Message, folder: str, name: str) -> Message:
         message = old.renamed(folder, name)
         self._forget(old)
+        self._unsynced.add(folder)
         self._seen[folder][name] = message
         self._known[message.unique] = message
         return message
 
     def _forget(self, message: Message) -> None:
         """Note a removal of our own, so that it is not looked for."""
+        self._unsynced.add(message.folder)
         self._seen[message.folder].pop(message.name, None)
         self._known.pop(message.unique, None)
         self._listed = None

@@ -71,11 +71,13 @@ class Delivery:
 
 def create(path: str) -> None:
     """Make a Maildir with tmp/, new/ and cur/, durably; what is there stays."""
-    # tmp/ last: where it is there, so are the others, wherever this was cut off.
-    made = [disk.make_directory(f"{path}/{name}", sync=True) for name in (CUR, NEW)]
-    made.append(disk.make_directory(f"{path}/tmp"))
-    if any(made) and os.path.basename(path).startswith("."):
-        disk.create(f"{path}/maildirfolder")  # Maildir++: a subfolder, not a root
+    disk.make_directory(path, sync=True)
+    # tmp/ last: where it is there, so are the others, if the process died in between.
+    made = [disk.make_directory(f"{path}/{name}") for name in (CUR, NEW, "tmp")]
+    if any(made):
+        if os.path.basename(path).startswith("."):
+            disk.create(f"{path}/maildirfolder")  # Maildir++: a subfolder, not a root
+        disk.sync_directory(path)
 
 
 def _writer(root: str, unique: str) -> disk.Writer:

@@ -485,7 +485,8 @@ def test_lmtp_over_a_unix_socket(mail_site: Site) -> None:
         said = speak(
             sock,
             b"LHLO x\r\nMAIL FROM:<>\r\n"
-            b"RCPT TO:<bob@example.org>\r\nRCPT TO:<carol@example.org>\r\nBDAT 2 LAST\r\n\r\nQUIT\r\n",
+            b"RCPT TO:<bob@example.org>\r\nRCPT TO:<carol@example.org>\r\n"
+            b"BDAT 2 LAST\r\n\r\nQUIT\r\n",
         )
     assert said.count(b"250 2.0.0 Ok: queued as ") == 2
     ((envelope, message),) = entries(mail_site)

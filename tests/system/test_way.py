@@ -1,63 +1,38 @@
-"""The way of a message between two hosts that find each other by DNS: every command, for real."""
+"""The way of a message between two hosts: every command, for real.
+
+How hosts find each other by DNS is in test_exchangers.py.
+"""
 
 import imaplib
 import os
 import poplib
 import smtplib
-import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Server, Site, wait_for_line
-from dnsserver import DnsServer
-
-HERE, THERE = "127.0.0.2", "127.0.0.3"  # exchangers are at port 25, so each needs its address
-ZONE = {
-    "example.org": {"MX": ["10 mail.example.org."]},
-    "mail.example.org": {"A": [HERE]},
-    "example.net": {"MX": ["10 dead.example.net.", "20 mail.example.net."]},
-    "dead.example.net": {"A": ["127.0.0.9"]},
-    "mail.example.net": {"A": [THERE]},
-    "nomail.example.com": {"MX": ["0 ."]},
-}
-
-
-def can_bind() -> bool:
-    for address in (HERE, THERE):
-        try:
-            socket.create_server((address, 25)).close()
-        except OSError:
-            return False
-    return True
-
-
-pytestmark = [
-    pytest.mark.skipif(not can_bind(), reason="needs port 25 of loopback addresses"),
-    pytest.mark.xdist_group("port25"),
-]
 
 
 @pytest.fixture
 def hosts(tmp_path: Path, authority: Any) -> Iterator[tuple[Site, Site]]:
     """example.org, which submits and receives, and example.net, which only receives."""
-    with DnsServer(ZONE) as dns:
-        made = []
-        for name, domain in (("here", "example.org"), ("there", "example.net")):
-            root = tmp_path / name
-            root.mkdir()
-            site = Site(root)
-            site.set("me", f"mail.{domain}")
-            site.set("locals", domain)
-            site.set("resolver", dns.at)
-            site.set("retry-first", "1s")
-            site.tls(authority.issue_cert(f"mail.{domain}", "127.0.0.1", "localhost"))
-            made.append(site)
-        yield made[0], made[1]
-        for site in made:
-            site.stop()
+    made = []
+    for name, domain in (("here", "example.org"), ("there", "example.net")):
+        root = tmp_path / name
+        root.mkdir()
+        site = Site(root)
+        site.set("me", f"mail.{domain}")
+        site.set("locals", domain)
+        site.set("routes", "example.net:127.0.0.1:1")  # nobody listens there yet
+        site.set("retry-first", "1s")
+        site.tls(authority.issue_cert(f"mail.{domain}", "127.0.0.1", "localhost"))
+        made.append(site)
+    yield made[0], made[1]
+    for site in made:
+        site.stop()
 
 
 def client_context(authority: Any) -> ssl.SSLContext:
@@ -66,9 +41,11 @@ def client_context(authority: Any) -> ssl.SSLContext:
     return context
 
 
-def exchanger(site: Site, address: str) -> None:
-    process = site.start("smtpd-accept", "--listen", f"{address}:25")
-    wait_for_line(process, "listening ")
+def exchanger(site: Site, domain: str, sender: Site) -> Server:
+    """Start a host's exchanger, where the sender's routes then lead."""
+    server = site.listen("smtpd-accept")
+    sender.set("routes", f"{domain}:127.0.0.1:{server.port}")
+    return server
 
 
 def submit(server: Server, authority: Any, *recipients: str, text: str = "hello") -> None:
@@ -90,13 +67,12 @@ def test_from_client_to_client(hosts: tuple[Site, Site], authority: Any) -> None
     here, there = hosts
     here.account("alice")
     there.account("bob")
-    exchanger(there, THERE)
+    exchanger(there, "example.net", here)
     submission = here.listen("smtpd-accept", "--submission")
     waiting = [site.start("queue-run", "--wait") for site in hosts]
     submit(submission, authority, "bob@example.net")
     assert "client=127.0.0.1" in submission.log_line("queued ")
-    relayed = wait_for_line(waiting[0], "relayed ")
-    assert "mail.example.net" in relayed
+    assert "to=bob@example.net" in wait_for_line(waiting[0], "relayed ")
     delivered = wait_for_line(waiting[1], "delivered ")
     assert "bob@example.net" in delivered
     (message,) = there.messages("bob")
@@ -133,18 +109,16 @@ def test_the_sender_is_told_of_a_failure(hosts: tuple[Site, Site], authority: An
     here, there = hosts
     here.account("alice")
     there.account("bob")
-    exchanger(there, THERE)
+    exchanger(there, "example.net", here)
     submission = here.listen("smtpd-accept", "--submission")
-    submit(submission, authority, "nobody@example.net", "bob@example.net", "x@nomail.example.com")
-    log = log_of(here)
-    assert log.count("\nfailed ") + log.startswith("failed ") == 2
-    log_of(here)  # the DSN
+    submit(submission, authority, "nobody@example.net", "bob@example.net")
+    assert "failed " in log_of(here)
+    log_of(here)  # the DSN, where the first run left it
     (dsn,) = here.messages("alice")
     assert dsn.startswith(b"Return-Path: <>\n")
     assert b"multipart/report" in dsn
     assert b"Status: 5.1.1" in dsn
     assert b"Final-Recipient: rfc822; nobody@example.net" in dsn
-    assert b"Status: 5.1.10" in dsn
     log_of(there)
     assert len(there.messages("bob")) == 1
     assert not list((here.queue / "new").iterdir())
@@ -158,7 +132,7 @@ def test_a_host_that_is_down_is_tried_again(hosts: tuple[Site, Site], authority:
     submit(submission, authority, "bob@example.net")
     assert "delayed " in log_of(here)
     assert b"bob@example.net" in here.run("mailq").stdout
-    exchanger(there, THERE)
+    exchanger(there, "example.net", here)
     (entry,) = here.run("queue-list", "--ids").stdout.decode().split()
     assert here.run("queue-edit", "retry", entry).returncode == 0
     assert "relayed " in log_of(here)
@@ -172,8 +146,8 @@ def test_forwards_go_round_and_loops_end(hosts: tuple[Site, Site], authority: An
     here.account("alice")
     here.set("aliases", "friend: ping@example.net")
     there.set("aliases", "ping: pong@example.org")
-    exchanger(there, THERE)
-    exchanger(here, HERE)
+    exchanger(there, "example.net", here)
+    exchanger(here, "example.org", there)
     here.set("aliases", "friend: ping@example.net", "pong: alice")
     submission = here.listen("smtpd-accept", "--submission")
     submit(submission, authority, "friend@example.org", text="far away")
@@ -190,9 +164,6 @@ def test_forwards_go_round_and_loops_end(hosts: tuple[Site, Site], authority: An
             break
     (dsn,) = [message for message in here.messages("alice") if b"far away" not in message]
     assert b"5.4.6" in dsn
-
-
-Reach = Callable[[str], bool]
 
 
 @pytest.mark.parametrize(
@@ -224,10 +195,10 @@ Reach = Callable[[str], bool]
 def test_no_form_of_address_makes_an_open_relay(
     hosts: tuple[Site, Site], forward_path: str
 ) -> None:
-    _, there = hosts
+    here, there = hosts
     there.account("bob")
-    exchanger(there, THERE)
-    with smtplib.SMTP(THERE, 25, timeout=30) as client:
+    server = exchanger(there, "example.net", here)
+    with smtplib.SMTP("127.0.0.1", server.port, timeout=30) as client:
         client.ehlo()
         assert client.docmd("MAIL FROM:<alice@example.org>")[0] == 250
         assert 500 <= client.docmd(f"RCPT TO:{forward_path}")[0] < 560

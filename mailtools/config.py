@@ -45,6 +45,9 @@ hide-clients | flag | no | smtpd-accept | Whether the addresses of authenticated
 out of Received fields.
 routes | map | none | relay-send | Where mail for a domain goes instead of its exchangers: \
 `domain:host:port`; an empty domain is a smarthost for all, `.domain` takes subdomains.
+tls-policy | map | none | relay-send | What is asked of TLS for a domain or the host of a \
+route: `domain:none`, `may`, `encrypt`, `verify` or `dane`; an empty domain is all, `.domain` its \
+subdomains. Elsewhere DANE and MTA-STS decide.
 route-credentials | file | none | relay-send | Logins for the hosts of `routes`: \
 `host:login:password`, or `host:login:!program` for a token; must not be readable by others.
 accounts | file | none | smtpd-accept, local-deliver, pop3d, imapd | Users, in the lines of \

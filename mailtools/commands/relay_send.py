@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
+from functools import cache
 from typing import TYPE_CHECKING
 
 import click
 
-from mailtools.cli import command, etc_option
+from mailtools.cli import command, etc_option, spool_option
 from mailtools.config import Config
 from mailtools.errors import Usage
 from mailtools.mail.address import parse_address
 from mailtools.net.loop import Loop
 from mailtools.services.agent import deliver_once
 from mailtools.services.connections import Pool
+from mailtools.services.mta_sts import StsPolicies
 from mailtools.services.relay import Relay
 from mailtools.services.relay_agent import JOBS, RelayAgent
 from mailtools.services.route import Routes, parse_route
 from mailtools.services.smarthost import Smarthosts
-from mailtools.services.tls_policy import Contexts
+from mailtools.services.tls_policy import VERIFIED, Contexts
+from mailtools.services.tls_rules import TlsRules
 
 if TYPE_CHECKING:
     from mailtools.net.dns import Resolver
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 
 @command("relay-send", mailer=True)
 @etc_option
+@spool_option
 @click.option("--from", "sender", metavar="ADDRESS", default="", help="The reverse-path.")
 @click.option("--via", metavar="HOST:PORT", help="Relay everything through this host.")
 @click.option("--lmtp", is_flag=True, help="Speak LMTP (RFC 2033) to the host of --via.")
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
 def main(
     *,
     etc: str,
+    spool: str,
     sender: str,
     via: str | None,
     lmtp: bool,
@@ -55,26 +61,39 @@ def main(
         raise Usage(detail="--lmtp needs --via")
     for address in (*addresses, *([sender] if sender else [])):
         parse_address(address)
-    agent = build(Config(etc), via, lmtp)
+    agent = build(Config(etc), spool, via, lmtp)
     if addresses:
         return deliver_once(agent.deliver, sender, addresses)
     agent.serve(side_by_side)
     return 0
 
 
-def build(config: Config, via: str | None, lmtp: bool) -> RelayAgent:
+def build(config: Config, spool: str, via: str | None, lmtp: bool) -> RelayAgent:
     """Read the settings, and make the agent of them; raise Misconfigured with all faults."""
     me, server = config.line("me"), config.line("resolver")
+    rules_table = config.mapping("tls-policy")
     routes = Routes(config.mapping("routes"), via=parse_route(via, lmtp=lmtp) if via else None)
     smarthosts = Smarthosts(config.file("route-credentials"))
     config.check()
 
+    @cache
     def resolver() -> Resolver:
         from mailtools.net.dns import Resolver  # 75 ms: not where every route names an address
 
         return Resolver(server)
 
+    contexts = Contexts()
+
+    def fetch(domain: str) -> bytes:
+        from mailtools.net.https import fetch  # rare: only for domains with MTA-STS
+
+        host = f"mta-sts.{domain}"
+        context = contexts.context(VERIFIED)
+        return fetch(host, "/.well-known/mta-sts.txt", resolver().addresses(host), context)
+
     loop = Loop()
-    pool = Pool(loop, me, Contexts().context)
-    relay = Relay(loop, pool, routes, resolver, credentials=smarthosts.login)
+    pool = Pool(loop, me, contexts.context)
+    kept = f"{spool}/mta-sts" if os.access(spool, os.W_OK) else ""
+    rules = TlsRules(rules_table, StsPolicies(resolver, fetch, kept))
+    relay = Relay(loop, pool, routes, resolver, credentials=smarthosts.login, rules=rules)
     return RelayAgent(loop, pool, relay)

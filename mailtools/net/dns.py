@@ -122,6 +122,27 @@ class Resolver:
             raise trouble
         return tuple(found)
 
+    def secure_name(self, host: str) -> str:
+        """Give where a host's CNAMEs lead; "" unless DNSSEC vouches for all its addresses.
+
+        RFC 7672 2.2.2. Raises DnsTrouble where neither family can be found out.
+        """
+        names: set[str] = set()
+        trouble: DnsTrouble | None = None
+        for rrtype in ("AAAA", "A"):
+            try:
+                answer = self.lookup(host, rrtype)
+            except DnsTrouble as failure:
+                trouble = failure
+                continue
+            if not answer.secure:
+                return ""
+            if answer.records:
+                names.add(answer.name)
+        if trouble and not names:
+            raise trouble
+        return names.pop() if names else ""
+
     # -- asking -----------------------------------------------------------------------------------
 
     def _ask(self, name: str, rrtype: str) -> tuple[Answer | DnsTrouble, float]:

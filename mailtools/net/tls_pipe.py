@@ -73,6 +73,15 @@ class TlsPipe:
         return self._outgoing.read()
 
 
+def chain_of(session: ssl.SSLObject) -> list[bytes]:
+    """Give the certificates the peer sent, DER, its own first; nobody has checked them yet."""
+    if hasattr(session, "get_unverified_chain"):
+        return list(session.get_unverified_chain())
+    # Before Python 3.13 only the object within has it.
+    found = session._sslobj.get_unverified_chain() or []  # type: ignore[attr-defined]
+    return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in found]
+
+
 def reason(error: Exception) -> str:
     """Say what OpenSSL minds, in words."""
     text = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)

@@ -14,6 +14,7 @@ from mailtools.protocol.engine import Engine, LineTooLong
 
 LINE_MOST = 8192  # octets of a reply line; RFC 5321 4.5.3.1.5 says 512, peers write novels
 LINES_MOST = 500  # lines of a reply
+KNOWN_MOST = 16  # replies of one line that are not read anew
 TEXT_MOST = 1000  # characters of a reply that go into a report
 
 
@@ -48,6 +49,7 @@ class ReplyEngine(Engine):
         self.died: Failure | None = None
         """Why the session came to an early end."""
         self._reply_lines: list[str] = []
+        self._known: dict[bytes, Reply] = {}  # a peer says "250 ok" again and again
         self._ahead = 0  # commands said whose replies are still to come
         self._listens_to_the_last = False  # a reply may explain why the connection ended
         self._awaits: Wait | None = None
@@ -181,6 +183,9 @@ class ReplyEngine(Engine):
                 raise ConnectionDied(f"{self.peer} sent a line without an end") from None
             if line is None:
                 return None
+            known = self._known.get(line)
+            if known is not None and not self._reply_lines:
+                return known
             parsed = parse_reply_line(line.rstrip(b"\r\n"))
             if parsed is None or len(self._reply_lines) >= LINES_MOST:
                 raise ConnectionDied(f"{self.peer} said something that is no reply")
@@ -189,4 +194,7 @@ class ReplyEngine(Engine):
             self._reply_lines.append(text)
             if last:
                 lines, self._reply_lines = self._reply_lines, []
-                return make_peer_reply(code, lines)
+                reply = make_peer_reply(code, lines)
+                if len(lines) == 1 and len(self._known) < KNOWN_MOST:
+                    self._known[line] = reply
+                return reply

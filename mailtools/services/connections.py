@@ -18,7 +18,7 @@ from mailtools.net.loop import Later, Loop
 from mailtools.protocol.smtp_client import SmtpClient
 from mailtools.protocol.smtp_transaction import Login, Outcome, Tls, Transaction
 from mailtools.services.exchangers import Target
-from mailtools.services.tls_policy import Level, TlsPolicy
+from mailtools.services.tls_policy import Level, TlsPolicy, check_of
 
 if TYPE_CHECKING:
     import ssl
@@ -69,6 +69,7 @@ class Connection:
             self._progress,
             tls=lambda: pool.context(manner.policy),
             host=_expected_name(target, manner),
+            check=check_of(manner.policy),
             implicit=manner.implicit_tls,
         )
         self._pool = pool
@@ -232,5 +233,7 @@ def _starttls(manner: Manner) -> Tls:
 
 
 def _expected_name(target: Target, manner: Manner) -> str | None:
+    if manner.policy.names:
+        return manner.policy.names[0]  # RFC 7672 8.1
     named = target.host != target.address
     return target.host if named or manner.policy.level is Level.VERIFY else None

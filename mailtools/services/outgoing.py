@@ -2,25 +2,36 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from mailtools.errors import BadEntry, SystemTrouble
 from mailtools.mail.envelope import Envelope, ForwardPath, decode
 from mailtools.mail.fields import header_end
 from mailtools.protocol.smtp_transaction import Message, Transaction, message_of
 from mailtools.services.agent import Job
+from mailtools.trust.tls_required import TlsWish, tls_wish
 
 WHOLE_MOST = 1024 * 1024  # octets of an entry that is kept in memory while it is relayed
 _CHUNK = 262144
 _HEADER_MOST = 65536  # octets of header looked at for letters beyond ASCII
 
 
-def load(job: Job) -> tuple[Envelope, Message]:
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What a job brings to its peers."""
+
+    envelope: Envelope
+    message: Message
+    wish: TlsWish
+
+
+def load(job: Job) -> Outgoing:
     """Read a job's entry: a small one whole, of a large one what has to be known.
 
     Raises SystemTrouble when it cannot be read, BadEntry when it is none.
     """
     if not job.path:
-        return job.envelope, message_of(job.message())
+        return _outgoing(job.envelope, message_of(job.message()), job.message())
     try:
         fd = os.open(job.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -34,23 +45,31 @@ def load(job: Job) -> tuple[Envelope, Message]:
     except OSError as error:
         raise SystemTrouble(detail=f"cannot read {job.path}: {error.strerror}") from error
     if not data:
-        return job.envelope, _large(job)
+        message, head = _large(job)
+        return _outgoing(job.envelope, message, head)
     end = data.find(b"\n\n")
     if end < 0:
         raise BadEntry("The envelope has no end")
-    return decode(data[:end]), message_of(data[end + 2 :])
+    text = data[end + 2 :]
+    return _outgoing(decode(data[:end]), message_of(text), text)
 
 
-def transaction(
-    job: Job, paths: tuple[str, ...], envelope: Envelope, message: Message
-) -> Transaction:
+def transaction(job: Job, paths: tuple[str, ...], outgoing: Outgoing) -> Transaction:
     """Make the transaction for some of a job's forward-paths."""
-    known = {path.address: path for path in envelope.forward_paths}
+    known = {path.address: path for path in outgoing.envelope.forward_paths}
     chosen = tuple(known.get(path) or ForwardPath(path) for path in paths)
-    return Transaction(job.reverse_path, chosen, message, envelope.parameters)
+    return Transaction(job.reverse_path, chosen, outgoing.message, outgoing.envelope.parameters)
 
 
-def _large(job: Job) -> Message:
+def _outgoing(envelope: Envelope, message: Message, text: bytes) -> Outgoing:
+    wish = TlsWish.DEFAULT
+    required = "REQUIRETLS" in envelope.parameters
+    if required or b"tls-required" in text[:_HEADER_MOST].lower():
+        wish = tls_wish(text[: header_end(text)], requiretls=required)
+    return Outgoing(envelope, message, wish)
+
+
+def _large(job: Job) -> tuple[Message, bytes]:
     def chunks() -> Iterator[bytes]:
         with job.open() as file:
             while data := file.read(_CHUNK):
@@ -61,4 +80,5 @@ def _large(job: Job) -> Message:
         size += len(chunk) + chunk.count(b"\n")
         eight_bit = eight_bit or not chunk.isascii()
         head = head or chunk[:_HEADER_MOST]
-    return Message(chunks, size, eight_bit, not head[: header_end(head)].isascii())
+    utf8_header = not head[: header_end(head)].isascii()
+    return Message(chunks, size, eight_bit, utf8_header), head

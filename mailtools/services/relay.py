@@ -24,13 +24,17 @@ from mailtools.services.agent import Job
 from mailtools.services.connections import Connection, Manner, Pool
 from mailtools.services.exchangers import Target
 from mailtools.services.route import Destination, Route, Routes
-from mailtools.services.tls_policy import OPPORTUNISTIC, VERIFIED, TlsPolicy
+from mailtools.services.tls_policy import OPPORTUNISTIC, VERIFIED, Level, TlsPolicy
+from mailtools.services.tls_rules import Planned, TlsRules
+from mailtools.trust.tls_required import TlsWish
 
 if TYPE_CHECKING:
     from mailtools.net.dns import Resolver
 
 ADDRESSES_MOST = 5  # addresses tried in one attempt (Postfix's smtp_mx_address_limit)
 SESSIONS_MOST = 2  # of them, hosts that answered (Postfix's smtp_mx_session_limit)
+
+_FOR_ROUTES = (Level.NONE, Level.MAY, Level.ENCRYPT, Level.VERIFY)
 
 Say = Callable[[Report], None]
 Credentials = Callable[[Route], "Login | None"]
@@ -47,9 +51,11 @@ class Relay:
         resolver: Callable[[], Resolver],
         *,
         credentials: Credentials | None = None,
+        rules: TlsRules | None = None,
         port: int = 25,
     ) -> None:
         """Use `resolver` (made when first needed) for names; `port` is where exchangers listen."""
+        self._rules = rules or TlsRules({})
         self._loop, self._pool, self._routes, self._port = loop, pool, routes, port
         self._credentials = credentials
         self._make_resolver = resolver
@@ -60,7 +66,7 @@ class Relay:
     def start(self, job: Job, say: Say) -> None:
         """Begin a job: `say` gets one report for each forward-path, sooner or later."""
         try:
-            envelope, message = outgoing.load(job)
+            loaded = outgoing.load(job)
         except Failure as failure:
             _log_trouble(job, failure)
             for path in job.forward_paths:
@@ -73,9 +79,10 @@ class Relay:
             except Failure as failure:
                 say(report_failure(path, failure))
         for destination, paths in groups.items():
-            transaction = outgoing.transaction(job, tuple(paths), envelope, message)
+            transaction = outgoing.transaction(job, tuple(paths), loaded)
+            attempt = _Attempt(job, transaction, loaded.wish, say)
             self.at_work += 1
-            self._loop.spawn(self._guarded(_Attempt(job, transaction, say), destination))
+            self._loop.spawn(self._guarded(attempt, destination))
 
     def _guarded(self, attempt: _Attempt, destination: Destination) -> Task[None]:
         """Relay, and report what is left open, whatever happens."""
@@ -97,44 +104,50 @@ class Relay:
     # -- one attempt at one destination -----------------------------------------------------------
 
     def _relay(self, attempt: _Attempt, destination: Destination) -> Task[None]:
-        while attempt.open and (connection := self._pool.idle(destination.name)):
+        # What a message asks of TLS is part of the name: only its equals share a connection.
+        share = f"{destination.name} {attempt.wish}"
+        while attempt.open and (connection := self._pool.idle(share)):
             yield from self._use(attempt, connection)
             if not attempt.stale:
                 break
         if not attempt.open:
             return
-        targets: list[Target] = yield from self._targets(destination)
+        planned: Planned = yield from self._plan(destination, attempt.wish)
         manner = yield from self._manner(destination)
         tried = sessions = 0
-        for target in targets:
+        for target, policy in planned:
             if target in attempt.asked:
                 continue
             if not attempt.open or tried >= ADDRESSES_MOST or sessions >= SESSIONS_MOST:
                 break
-            connection = yield from self._try(attempt, target, manner, destination)
+            fitting = replace(manner, policy=policy) if manner.policy != policy else manner
+            if manner.login and not manner.login.plaintext:
+                fitting = replace(manner, policy=VERIFIED)  # a secret is for its owner only
+            connection = yield from self._try(attempt, target, fitting, share)
             tried += not connection.channel.no_route
             sessions += connection.answered
 
     def _try(
-        self, attempt: _Attempt, target: Target, manner: Manner, destination: Destination
+        self, attempt: _Attempt, target: Target, manner: Manner, share: str
     ) -> Task[Connection]:
         """Try one target: by an open connection, by a new one, in plain where TLS fails."""
-        open_one = self._pool.idle_at(target, manner, destination.name)
+        open_one = self._pool.idle_at(target, manner, share)
         if open_one:
             yield from self._use(attempt, open_one)
             if not attempt.stale:
                 return open_one
-        connection = self._pool.make(target, manner, destination.name)
+        connection = self._pool.make(target, manner, share)
         yield from self._use(attempt, connection)
-        if isinstance(connection.died, TlsTrouble) and not manner.policy.mandatory:
+        failed = isinstance(connection.died, TlsTrouble) and not manner.implicit_tls
+        if failed and not manner.policy.mandatory:
             log.event(
                 "unsecured",
                 id=attempt.job.id or None,
                 peer=target.peer,
-                reason=connection.died.text,
+                reason=connection.died.text if connection.died else None,
             )
             attempt.stale = False
-            connection = self._pool.make(target, replace(manner, plain=True), destination.name)
+            connection = self._pool.make(target, replace(manner, plain=True), share)
             yield from self._use(attempt, connection)
         return connection
 
@@ -152,26 +165,34 @@ class Relay:
             tls=connection.tls,
             tls_wanted=connection.manner.policy.level,
             paths=len(outcomes),
-            open=len(attempt.transaction.forward_paths) or None,
+            open=attempt.open or None,
         )
         self._pool.keep_idle(connection)
 
     # -- whom to ask, and how ---------------------------------------------------------------------
 
-    def _targets(self, destination: Destination) -> Task[list[Target]]:
+    def _plan(self, destination: Destination, wish: TlsWish) -> Task[Planned]:
+        """Find the targets, each with what is asked of its TLS."""
         route = destination.route
         if route is None:
-            resolver = self._dns()
-            found: list[Target] = yield self._loop.in_thread(
-                lambda: exchangers.find(
-                    destination.domain, resolver, port=self._port, ours=self._is_us
-                )
+            planned: Planned = yield self._loop.in_thread(
+                lambda: self._plan_domain(destination.domain, wish)
             )
-            return found
+            return planned
+        level = self._rules.static(route.host)
+        policy = TlsPolicy(level) if level in _FOR_ROUTES else OPPORTUNISTIC
+        if wish is TlsWish.REQUIRED and not policy.authenticates and not route.lmtp:
+            policy = VERIFIED
         if "/" in route.host or ":" in route.host or route.host.replace(".", "").isdigit():
-            return [Target(route.host, route.host, route.port)]
+            return [(Target(route.host, route.host, route.port), policy)]
         addresses: list[str] = yield self._loop.in_thread(lambda: self._host_addresses(route.host))
-        return exchangers.interleaved([(route.host, addresses)], route.port)
+        targets = exchangers.interleaved([(route.host, addresses)], route.port)
+        return [(target, policy) for target in targets]
+
+    def _plan_domain(self, domain: str, wish: TlsWish) -> Planned:
+        resolver = self._dns()
+        targets = exchangers.find(domain, resolver, port=self._port, ours=self._is_us)
+        return self._rules.plan(domain, targets, resolver, wish)
 
     def _host_addresses(self, host: str) -> list[str]:
         """Look up a host the operator named: in DNS, and in /etc/hosts."""
@@ -195,8 +216,7 @@ class Relay:
         if self._credentials is not None:
             credentials = self._credentials
             login = yield self._loop.in_thread(lambda: credentials(route))
-        policy: TlsPolicy = VERIFIED if login and not login.plaintext else OPPORTUNISTIC
-        return Manner(policy, route.lmtp, route.implicit_tls, login, loops=False)
+        return Manner(OPPORTUNISTIC, route.lmtp, route.implicit_tls, login, loops=False)
 
     def _is_us(self, host: str, address: str) -> bool:
         if host:
@@ -212,8 +232,8 @@ class Relay:
 class _Attempt:
     """What is known of one transaction's forward-paths while exchanger after exchanger is asked."""
 
-    def __init__(self, job: Job, transaction: Transaction, say: Say) -> None:
-        self.job = job
+    def __init__(self, job: Job, transaction: Transaction, wish: TlsWish, say: Say) -> None:
+        self.job, self.wish = job, wish
         self.stale = False
         """The connection used last had been idle, and died: that says nothing of the peer."""
         self.asked: set[Target] = set()
@@ -223,9 +243,9 @@ class _Attempt:
         self._best: dict[str, Report] = {}
 
     @property
-    def open(self) -> bool:
-        """Whether a forward-path still has no final outcome."""
-        return bool(self._paths)
+    def open(self) -> int:
+        """How many forward-paths still have no final outcome."""
+        return len(self._paths)
 
     @property
     def transaction(self) -> Transaction:

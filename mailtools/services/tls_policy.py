@@ -1,17 +1,24 @@
-"""How much TLS a destination must have, and what was reached.
+"""How much TLS a destination must have; the contexts and checks that see to it.
 
 `may` is opportunistic (RFC 7435): encrypted where the peer can, plain where it cannot. `encrypt`
-insists on encryption, `verify` on a certificate for the peer's name as well.
+insists on encryption, `verify` on a certificate for the exchanger's name as well, `dane` on one
+that a TLSA record matches (RFC 7672).
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from mailtools.errors import TlsTrouble
+
 if TYPE_CHECKING:
     import ssl
+
+    from mailtools.trust.dane import Tlsa
 
 
 class Level(StrEnum):
@@ -21,22 +28,47 @@ class Level(StrEnum):
     MAY = "may"
     ENCRYPT = "encrypt"
     VERIFY = "verify"
+    DANE = "dane"
 
 
 @dataclass(frozen=True, slots=True)
 class TlsPolicy:
-    """What is asked of a destination."""
+    """What is asked of a peer."""
 
     level: Level = Level.MAY
+    names: tuple[str, ...] = ()
+    """Names its certificate may have, for `dane`; the first goes into the handshake."""
+    tlsa: tuple[Tlsa, ...] = ()
 
     @property
     def mandatory(self) -> bool:
         """Whether mail waits rather than goes in the clear."""
         return self.level not in (Level.NONE, Level.MAY)
 
+    @property
+    def authenticates(self) -> bool:
+        """Whether the peer has to prove who it is."""
+        return self.level in (Level.VERIFY, Level.DANE)
+
 
 OPPORTUNISTIC = TlsPolicy()
+ENCRYPTED = TlsPolicy(Level.ENCRYPT)
 VERIFIED = TlsPolicy(Level.VERIFY)
+
+
+def check_of(policy: TlsPolicy) -> Callable[[ssl.SSLObject], None] | None:
+    """Give what a finished handshake must pass beyond OpenSSL's checks; it raises TlsTrouble."""
+    if policy.level is not Level.DANE:
+        return None
+
+    def check(session: ssl.SSLObject) -> None:
+        from mailtools.net.tls_pipe import chain_of
+        from mailtools.trust.dane import matches  # with it comes cryptography: only for DANE
+
+        if not matches(policy.tlsa, chain_of(session), policy.names, int(time.time())):
+            raise TlsTrouble("The certificate matches no TLSA record (DANE)")
+
+    return check
 
 
 class Contexts:

@@ -1,0 +1,126 @@
+"""MTA-STS policies: found, fetched and kept (RFC 8461 3 and 5.1).
+
+A policy is kept for as long as it says, in a folder where there is one, since its protection is
+what was seen before an attacker came. A new id in DNS means to fetch anew; while that fails, the
+kept one counts.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from mailtools import log
+from mailtools.errors import DnsTrouble, Failure
+from mailtools.store import disk
+from mailtools.trust.mta_sts import (
+    Mode,
+    StsPolicy,
+    format_sts_policy,
+    parse_sts_policy,
+    parse_sts_record,
+)
+from mailtools.trust.tags import BadRecord
+
+RETRY = 300.0  # seconds before a fetch that failed is tried again (RFC 8461 3.3)
+KEPT_MOST = 10_000  # policies in memory
+
+_domain = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\Z")
+
+
+class Texts(Protocol):
+    """What is asked of DNS."""
+
+    def lookup(self, name: str, rrtype: str) -> Records:
+        """TXT records; raises DnsTrouble."""
+
+
+class Records(Protocol):
+    """Records as text."""
+
+    @property
+    def records(self) -> tuple[str, ...]:
+        """The records."""
+
+
+Kept = tuple[str, float, StsPolicy]  # its id, until when (seconds since 1970), the policy
+
+
+class StsPolicies:
+    """All policies we know; may be used by several threads."""
+
+    def __init__(
+        self,
+        resolver: Callable[[], Texts],
+        fetch: Callable[[str], bytes],
+        folder: str = "",
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`fetch` gets the policy file of a domain, or raises a Failure; `folder` keeps them."""
+        self._resolver, self._fetch, self._folder, self._now = resolver, fetch, folder, now
+        self._kept: dict[str, Kept] = {}
+        self._failed: dict[str, float] = {}
+
+    def policy(self, domain: str) -> StsPolicy | None:
+        """Give a domain's policy; None where it has none that can be found out."""
+        kept = self._known(domain)
+        try:
+            records = self._resolver().lookup(f"_mta-sts.{domain}", "TXT").records
+            id_ = parse_sts_record(records)
+        except (DnsTrouble, BadRecord):
+            id_ = None
+        if id_ is None or (kept and kept[0] == id_) or self._failed.get(domain, 0) > self._now():
+            return kept[2] if kept else None
+        return self._renew(domain, id_) or (kept[2] if kept else None)
+
+    def _renew(self, domain: str, id_: str) -> StsPolicy | None:
+        try:
+            policy = parse_sts_policy(self._fetch(domain))
+        except (Failure, BadRecord) as failure:
+            self._failed[domain] = self._now() + RETRY
+            log.event("unfetched", domain=domain, policy="mta-sts", reason=str(failure))
+            return None
+        if len(self._kept) >= KEPT_MOST:
+            self._kept.clear()
+        self._failed.pop(domain, None)
+        kept = self._kept[domain] = (id_, self._now() + policy.max_age, policy)
+        self._save(domain, kept)
+        return policy
+
+    # -- the folder -------------------------------------------------------------------------------
+
+    def _known(self, domain: str) -> Kept | None:
+        kept = self._kept.get(domain) or self._load(domain)
+        if kept is None or kept[1] <= self._now() or kept[2].mode is Mode.NONE:
+            return None
+        self._kept[domain] = kept
+        return kept
+
+    def _path(self, domain: str) -> str:
+        return f"{self._folder}/{domain}" if self._folder and _domain.match(domain) else ""
+
+    def _load(self, domain: str) -> Kept | None:
+        path = self._path(domain)
+        if not path:
+            return None
+        try:
+            with open(path, "rb") as file:
+                head, _, text = file.read(200_000).partition(b"\n")
+            id_, until = head.decode().split(" ")
+            return id_, float(until), parse_sts_policy(text)
+        except (OSError, ValueError, BadRecord):
+            return None
+
+    def _save(self, domain: str, kept: Kept) -> None:
+        path = self._path(domain)
+        if not path:
+            return
+        id_, until, policy = kept
+        try:
+            disk.make_directory(os.path.dirname(path))
+            disk.replace(path, f"{id_} {until:.0f}\n".encode() + format_sts_policy(policy))
+        except Failure as failure:
+            log.event("trouble", detail=failure.detail or failure.text)

@@ -1,6 +1,5 @@
 """mail-account: the accounts file, edited whole and safely."""
 
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 import click
 
 from mailtools.cli import command, etc_option, spool_option
+from mailtools.commands.parts import accounts_of, mailbox_owner
 from mailtools.config import Config
 from mailtools.errors import NoSuchMailbox, Usage
 from mailtools.services import account_list, passwords
@@ -63,13 +63,9 @@ def main(etc: str, spool: str, verb: str, names: tuple[str, ...], **options: str
         if value and option not in allowed:
             raise Usage(f"{verb} takes no --{option.replace('_', '-')}")
     config = Config(etc)
-    maildir, path = config.line("maildir"), os.path.join(etc, "accounts")
+    book = AccountBook(f"{etc}/accounts", config.line("maildir"), mailbox_owner(config))
+    site = _Site(book, accounts_of(config, last_use=f"{spool}/accounts"))
     config.check()
-    last_use = os.path.join(spool, "accounts")
-    site = _Site(
-        AccountBook(path, maildir),
-        Accounts(path if os.path.exists(path) else "", maildir=maildir, last_use=last_use),
-    )
     counts = {"list": (0,), "app-password": (2, 3)}.get(verb, (1,))
     if len(names) not in counts:
         raise Usage(f"usage: mail-account {verb} {takes}".rstrip())

@@ -83,11 +83,11 @@ _REFUSED = {
 
 def submit(flags: Flags, name: str, config: Config, queue: str) -> None:
     """Take the message on stdin."""
+    me, where = config.line("me"), config.line("submit")
     place = inject.Place(
-        home_of(config), config.line("masquerade"), config.octets("message-size"),
+        home_of(config), config.line("masquerade"), me, config.octets("message-size"),
         config.number("hops"),
     )  # fmt: skip
-    me, where = config.line("me"), config.line("submit")
     config.check()
     if not flags.recipients and not flags.from_header:
         raise Usage("no recipients: name them, or say -t for those in the message")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from mailtools.errors import Misconfigured, NoSuchMailbox, SystemTrouble, Usage
 from mailtools.services import text_file
-from mailtools.services.accounts import Account, Accounts, read_accounts
+from mailtools.services.accounts import NOBODY, Account, Accounts, read_account, read_accounts
 from mailtools.store import disk
 from mailtools.store.maildir import Maildir
 
@@ -18,10 +18,14 @@ LOCKED = "!"
 class AccountBook:
     """The accounts file of a site, for those who change it."""
 
-    def __init__(self, path: str, maildir: str) -> None:
-        """Name the file, which need not exist, and the Maildir of accounts that name none."""
+    def __init__(self, path: str, maildir: str, owner: tuple[int, int] | None = None) -> None:
+        """Name the file, which need not exist, and the Maildir of accounts that name none.
+
+        `owner` is the uid and gid of such accounts; None where there is no such owner.
+        """
         self.path = path
         self._maildir = maildir
+        self._owner = owner or NOBODY
 
     def add(
         self,
@@ -45,6 +49,10 @@ class AccountBook:
             if ":" in value or not value.isprintable():
                 raise Usage(f"{value!r} cannot stand in the accounts file")
         line = ":".join((*values, extra)).rstrip(":")
+        faults: list[str] = []
+        place = read_account(line, self._maildir, faults, self._owner)
+        if not faults and place.maildir and place.uid < 0 and os.geteuid() == 0:
+            raise Usage("Whose is the mailbox? Say --uid, or set the control file mailbox-owner")
         with text_file.locked(self.path):
             lines = self._lines()
             if login.lower() in self._read(lines):
@@ -96,7 +104,7 @@ class AccountBook:
 
     def _read(self, lines: list[str]) -> dict[str, Account]:
         faults: list[str] = []
-        found = read_accounts("\n".join(lines), self._maildir, faults)
+        found = read_accounts("\n".join(lines), self._maildir, faults, self._owner)
         if faults:
             raise Misconfigured(detail="\n".join(f"{self.path}:{fault}" for fault in faults))
         return found

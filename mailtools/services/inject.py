@@ -42,7 +42,9 @@ class Place:
     me: str
     """Put behind addresses that have no domain."""
     masquerade: str = ""
-    """Put there instead for senders, and instead of `me`; "" for none."""
+    """Put there instead for senders, and instead of `me` and `host`; "" for none."""
+    host: str = ""
+    """This host's own name, where `me` is another."""
     size: int = 0
     """The largest message in octets; 0 for any."""
     hops: int = 100
@@ -199,9 +201,8 @@ def _with_domains(one: fields.Field, place: Place) -> bytes:
     body = qualify(body, (place.masquerade or place.me).encode())
     if place.masquerade:
         # The host's own name, whole: not that of a host below it.
-        own = re.compile(
-            rb"@" + re.escape(place.me.encode()) + rb"(?![A-Za-z0-9.-])", re.IGNORECASE
-        )
+        names = b"|".join(re.escape(name.encode()) for name in (place.me, place.host) if name)
+        own = re.compile(rb"@(?:" + names + rb")(?![A-Za-z0-9.-])", re.IGNORECASE)
         body = own.sub(lambda match: b"@" + place.masquerade.encode(), body)
     return name + colon + body
 
@@ -296,6 +297,7 @@ def _reverse_path(order: Order, origin: str, place: Place) -> str:
     if faults or len(found) != 1:
         raise BadAddress(f"Bad sender address: {text}", status="5.1.7")
     address = found[0]
-    if place.masquerade and ascii_domain(address.domain) == ascii_domain(place.me):
+    ours = {ascii_domain(name) for name in (place.me, place.host) if name}
+    if place.masquerade and ascii_domain(address.domain) in ours:
         address = Address(address.local, place.masquerade)
     return str(address)

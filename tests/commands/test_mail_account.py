@@ -10,6 +10,8 @@ from mailtools.services.accounts import Accounts
 
 @pytest.fixture
 def account(site):
+    site.set("mailbox-owner", str(os.getuid() or 65534))
+
     def run(*arguments, password=""):
         return site.run(
             "mail-account", *arguments, input=f"{password}\n".encode() if password else b""

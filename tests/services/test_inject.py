@@ -170,9 +170,10 @@ def test_a_bad_sender_is_said(sender):
 
 
 def test_masquerading_changes_senders_only():
-    place = Place("mail.example.org", masquerade="example.org")
+    place = Place("mail.example.org", masquerade="example.org", host="box.example.org")
     letter = made(
-        b"From: root\nTo: root\nReply-To: x@mail.example.org, y@sub.mail.example.org\n\n",
+        b"From: root\nTo: root\n"
+        b"Reply-To: x@mail.example.org, y@sub.mail.example.org, z@Box.example.org\n\n",
         place,
         recipients=("root",),
     )
@@ -180,7 +181,7 @@ def test_masquerading_changes_senders_only():
     assert paths(letter) == ["root@mail.example.org"]
     assert values(letter, b"from") == ["root@example.org"]
     assert values(letter, b"to") == ["root@mail.example.org"]
-    assert values(letter, b"reply-to") == ["x@example.org, y@sub.mail.example.org"]
+    assert values(letter, b"reply-to") == ["x@example.org, y@sub.mail.example.org, z@example.org"]
 
 
 def test_parameters_of_the_envelope():

@@ -4,7 +4,7 @@
 set -eu
 
 # What waits for a domain, with the reason.
-waiting() { queue-list --to "${1-example.net}"; }
+waiting() { queue-list --to "*@${1-example.net}"; }
 
 # Try everything of one sender again, now.
 again() { queue-list --ids --from "${1-alice@example.org}" | queue-edit retry; }

@@ -11,7 +11,14 @@ from collections import Counter
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    precondition,
+    rule,
+)
 
 from mailtools.errors import NoSuchEntry
 from mailtools.mail.envelope import Envelope, ForwardPath
@@ -22,7 +29,6 @@ from mailtools.services.schedule import Schedule
 from mailtools.services.transports import Transports
 from mailtools.services.worker import Assignment
 from mailtools.store.queue import Queue, State
-from mailtools.store.queue_id import make_id
 from mailtools.store.queue_sweep import sweep
 
 START = 1795435200.0
@@ -45,7 +51,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.removed: set[str] = set()
         self.settled: Counter[tuple[str, str]] = Counter()
         self.failed: set[tuple[str, str]] = set()
-        self.crashes = 0
+        self.crashes = self.count = 0
         self.outstanding: list[Assignment] = []
         self.begin_run()
 
@@ -69,7 +75,9 @@ class QueueMachine(RuleBasedStateMachine):
     def commit(self, paths: list[str], null: bool) -> str:
         sender = "" if null else "alice@example.org"
         envelope = Envelope(sender, tuple(ForwardPath(path) for path in paths))
-        writer = self.queue.begin(envelope, make_id(self.now))
+        self.count += 1
+        id_ = f"{self.now:.0f}.M{self.count:06}P1R1"  # the same in every run
+        writer = self.queue.begin(envelope, id_)
         writer.write(b"Subject: x\n\nbody\n")
         self.alive[writer.id] = set(paths)
         return writer.commit()
@@ -82,14 +90,23 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule()
     def take_what_is_due(self) -> None:
-        for place in list(self.queue.due(self.now)):
+        for place in sorted(self.queue.due(self.now), key=lambda place: place.id):
             if place.id in self.alive and place.id not in self.attempts.in_hand:
                 self.outstanding += self.attempts.take(place, self.now)
 
     @rule(data=st.data())
+    def a_whole_pass(self, data: st.DataObject) -> None:
+        self.take_what_is_due()
+        while self.outstanding:
+            self.an_agent_answers(data)
+        self.attempts.flush(self.now)
+
+    @precondition(lambda self: self.outstanding)
+    @rule(data=st.data())
+    def one_agent_answers(self, data: st.DataObject) -> None:
+        self.an_agent_answers(data)
+
     def an_agent_answers(self, data: st.DataObject) -> None:
-        if not self.outstanding:
-            return
         which = data.draw(st.integers(0, len(self.outstanding) - 1))
         assignment = self.outstanding.pop(which)
         died = False

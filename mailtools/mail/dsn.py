@@ -21,6 +21,7 @@ NO_DSN_BEYOND = "2.1.9"
 RETURNED_MOST = 256 * 1024  # octets; a larger message is returned as its header only
 
 _LINE = 76
+_words = re.compile(r"[^ ]{1,240}")  # a longer one is cut: RFC 5322 2.1.1 has lines of 998 octets
 _xtext = re.compile(r"\+([0-9A-F]{2})")
 _unicode_xtext = re.compile(r"\\x\{([0-9A-F]{1,6})\}")
 _said = re.compile(r"([A-Za-z0-9.:\[\]-]+) said ([2-5][0-9]{2}[ -].*)\Z", re.DOTALL)
@@ -222,7 +223,7 @@ def _field(line: str) -> str:
 def _folded(text: str, first: str, rest: str = "") -> list[str]:
     lines: list[str] = []
     indent, line = first, ""
-    for word in text.split(" "):
+    for word in _words.findall(text):
         if line and len(indent) + len(line) + 1 + len(word) > _LINE:
             lines.append(indent + line)
             indent, line = rest or first, word

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from mailtools.errors import BadEntry, NoSuchEntry, SystemTrouble
+from mailtools.errors import BadEntry, Failure, NoSuchEntry, SystemTrouble
 from mailtools.mail import envelope as envelopes
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.report import Report
@@ -366,7 +366,11 @@ class Queue:
         if entry.journal.torn:
             data, entry.journal.torn = b"\n" + data, False
         known, entry.journal.on_disk = entry.journal.on_disk, True
-        disk.append(path, data, sync=sync)
+        try:
+            disk.append(path, data, sync=sync)
+        except Failure:
+            entry.journal.torn = True  # a full disk may have taken half of it
+            raise
         if sync and known:
             # An earlier line may have created the file without syncing its name.
             disk.sync_directory(f"{self.path}/log")

@@ -64,7 +64,7 @@ def main(etc: str, spool: str, verb: str, names: tuple[str, ...], **options: str
             raise Usage(f"{verb} takes no --{option.replace('_', '-')}")
     config = Config(etc)
     book = AccountBook(f"{etc}/accounts", config.line("maildir"), mailbox_owner(config))
-    site = _Site(book, accounts_of(config, last_use=f"{spool}/accounts"))
+    site = _Site(book, accounts_of(config, state=f"{spool}/accounts"))
     config.check()
     counts = {"list": (0,), "app-password": (2, 3)}.get(verb, (1,))
     if len(names) not in counts:

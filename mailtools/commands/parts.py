@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from mailtools.services.directory import Directory
 
 
-def accounts_of(config: Config, *, last_use: str = "") -> Accounts:
+def accounts_of(config: Config, *, state: str = "") -> Accounts:
     """Make the accounts; faults of the settings are noted in `config`.
 
-    `last_use` is a folder to note app passwords' use in.
+    `state` is a folder to count failed logins and to note app passwords' use in.
     """
     return Accounts(
         config.file("accounts"),
@@ -27,7 +27,7 @@ def accounts_of(config: Config, *, last_use: str = "") -> Accounts:
         local_domains=config.lines("locals"),
         system_users=config.flag("system-users"),
         owner=mailbox_owner(config),
-        last_use=last_use,
+        state=state,
     )
 
 

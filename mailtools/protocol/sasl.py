@@ -51,6 +51,13 @@ class Proven:
 
 
 @dataclass(frozen=True, slots=True)
+class Disproved:
+    """A login whose SCRAM proof was wrong: only there to be refused, and noted."""
+
+    login: str
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     """A bearer token (RFC 6750) and the login it is said to be for ("" where none was named)."""
 
@@ -65,7 +72,7 @@ class External:
     authorize_as: str
 
 
-Credentials = Password | Proven | Token | External
+Credentials = Password | Proven | Disproved | Token | External
 
 
 class Authority(Protocol[T_co]):
@@ -212,7 +219,11 @@ def _scram(authority: Authority[T], name: str, nonce: str) -> Steps[T]:
     if answered["c"] != encode(header.encode()).decode() or answered["r"] != whole_nonce:
         raise BadCredentials
     auth_message = f"{bare},{server_first},{without_proof}".encode()
-    signature = scram.check(keys, auth_message, _base64(proof), hash_name)
+    try:
+        signature = scram.check(keys, auth_message, _base64(proof), hash_name)
+    except BadCredentials:
+        authority.authenticate(Disproved(login))
+        raise
     identity = authority.authenticate(Proven(login, authorize_as))
     yield b"v=" + encode(signature)  # the peer answers with an empty line
     return identity

@@ -57,17 +57,17 @@ class Accounts:
         local_domains: Collection[str] = (),
         system_users: bool = False,
         owner: tuple[int, int] | None = None,
-        last_use: str = "",
+        state: str = "",
     ) -> None:
         """Name the file ("" for none) and say how addresses and Maildirs are found.
 
         `maildir` is the Maildir of an account that names none (`~` its home, `%u` the login, `%n`
         its local-part, `%d` its domain). `local_domains` are those whose addresses are logins of
         users written without a domain. `owner` is the uid and gid of accounts that name none; where
-        it is None they have none (-1), and root serves nothing of theirs. `last_use` is a folder
-        to note app passwords' use in.
+        it is None they have none (-1), and root serves nothing of theirs. `state` is a
+        folder to count failed logins and to note app passwords' use in.
         """
-        self.path = path
+        self.path, self.state = path, state
         self._maildir = maildir
         self._local = frozenset(ascii_domain(domain) for domain in local_domains)
         self._system_users = system_users
@@ -75,7 +75,8 @@ class Accounts:
         self._seen: tuple[int, int, int] | None = None
         self._accounts: dict[str, Account] = {}
         self.app_passwords = AppPasswords(
-            os.path.join(os.path.dirname(path), "app-passwords") if path else "", last_use
+            os.path.join(os.path.dirname(path), "app-passwords") if path else "",
+            state and f"{state}/used",
         )
 
     def find(self, login: str) -> Account | None:

@@ -16,6 +16,7 @@ from mailtools.protocol.sasl import Credentials, External, Password, Proven
 from mailtools.protocol.scram import ScramKeys
 from mailtools.services import passwords
 from mailtools.services.accounts import Account, Accounts
+from mailtools.services.throttle import Throttle
 
 
 class Login:
@@ -32,6 +33,7 @@ class Login:
         self._service = service
         self._address = address
         self._certificate_login = certificate_login
+        self._throttle = Throttle(accounts.state and f"{accounts.state}/throttle")
 
     def mechanisms(self) -> tuple[str, ...]:
         """List what these accounts can log in by, the best first.
@@ -46,17 +48,20 @@ class Login:
     def authenticate(self, credentials: Credentials) -> Account:
         """Give the account these credentials open; raise BadCredentials or AuthTrouble."""
         name = credentials.login if not isinstance(credentials, External) else ""
+        where = {"rip": self._address or None, "proto": self._service}
         try:
+            self._throttle.check(name, self._address)
             account = self._check(credentials)
         except BadCredentials:
-            log.event("auth-failed", user=name, rip=self._address or None, proto=self._service)
+            tried = credentials.password if isinstance(credentials, Password) else None
+            self._throttle.failed(name, self._address, tried)
+            log.event("auth-failed", user=name, **where)
             raise
         except AuthTrouble as trouble:
-            log.event("auth-delayed", user=name, proto=self._service, reason=trouble.detail)
+            log.event("auth-delayed", user=name, **where, reason=trouble.detail)
             raise
-        log.event(
-            "authenticated", user=account.name, rip=self._address or None, proto=self._service
-        )
+        self._throttle.succeeded(name, self._address)
+        log.event("authenticated", user=account.name, **where)
         return account
 
     def scram_keys(self, login: str, mechanism: str) -> ScramKeys:

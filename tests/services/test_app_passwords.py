@@ -12,7 +12,7 @@ from mailtools.services.accounts import Accounts
 @pytest.fixture
 def accounts(tmp_path):
     (tmp_path / "accounts").write_text("bob:{PLAIN}main::::::\ncarol:!\n")
-    return Accounts(str(tmp_path / "accounts"), last_use=str(tmp_path / "used"))
+    return Accounts(str(tmp_path / "accounts"), state=str(tmp_path))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from functools import partial
 import click
 
 from mailtools import log
-from mailtools.cli import command, etc_option, listen_options
+from mailtools.cli import command, etc_option, listen_options, spool_option
 from mailtools.commands.parts import accounts_of, tls_of
 from mailtools.config import Config
 from mailtools.net.serve import Session, serve
@@ -15,15 +15,18 @@ from mailtools.services.pop3_mailbox import Pop3Service, open_maildir, serve_mai
 
 @command("pop3d")
 @etc_option
+@spool_option
 @listen_options
 @click.option(
     "--maildir", metavar="DIR", help="Serve this Maildir; the session is logged in already."
 )
-def main(etc: str, listen: tuple[str, ...], limit: int, tls: bool, maildir: str) -> None:
+def main(
+    *, etc: str, spool: str, listen: tuple[str, ...], limit: int, tls: bool, maildir: str
+) -> None:
     """Let POP3 readers at their Maildirs (RFC 1939)."""
     if maildir and (listen or tls):
         raise click.UsageError("--maildir serves one connection: it takes no --listen, no --tls")
-    setup = partial(_by_hand, maildir) if maildir else partial(_service, etc, tls)
+    setup = partial(_by_hand, maildir) if maildir else partial(_service, etc, spool, tls)
     serve(setup, listen=listen, limit=limit, refuse=refusal, note=log.event)
 
 
@@ -31,9 +34,10 @@ def _by_hand(path: str) -> Session:
     return partial(serve_maildir, open_maildir(path))
 
 
-def _service(etc: str, tls: bool) -> Session:
+def _service(etc: str, spool: str, tls: bool) -> Session:
     config = Config(etc)
-    accounts, context = accounts_of(config), tls_of(config, needed=tls)
+    accounts = accounts_of(config, state=f"{spool}/accounts")
+    context = tls_of(config, needed=tls)
     host, plaintext = config.line("me"), config.flag("plaintext-login")
     config.check()
     return Pop3Service(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from mailtools import log
@@ -49,7 +51,7 @@ def build(config: Config, queue: str, *, tls: bool, submission: bool, lmtp: bool
     """Read the settings, and make the service of them; raise Misconfigured with all faults."""
     me, separators = config.line("me"), config.line("extension-separators")
     context = tls_of(config, needed=tls)
-    accounts = accounts_of(config)
+    accounts = accounts_of(config, state=f"{os.path.dirname(queue)}/accounts")
     directory = directory_of(config, accounts)
     home = directory.home
     policy = Policy(

@@ -117,7 +117,9 @@ class Taker:
         self.most_open = 0
         self.messages: list[tuple[str, list[str], bytes]] = []
         """Reverse-path, forward-paths and wire text of each message."""
-        self._gate = threading.Barrier(gate) if gate else None
+        self.gate = threading.Barrier(gate) if gate else None
+        self.arrived = threading.Event()
+        """A whole message is there, and its answer is not out yet."""
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._accepting = threading.Thread(target=self._accept)
@@ -173,8 +175,9 @@ class Taker:
             elif verb == b"DATA":
                 sock.sendall(b"354 go\r\n")
                 pieces = list(iter(lines.readline, b".\r\n"))
-                if self._gate:
-                    self._gate.wait(PATIENCE)
+                self.arrived.set()
+                if self.gate:
+                    self.gate.wait(PATIENCE)
                 with self._lock:
                     self.messages.append((sender, paths, b"".join(pieces)))
             elif verb == b"QUIT":

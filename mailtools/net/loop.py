@@ -176,12 +176,16 @@ class Loop:
             else:
                 self._finish(lambda later=later, value=value: later.put(value))  # type: ignore[misc]
 
-    def _finish(self, callback: Callable[[], None]) -> None:
-        self._done.append(callback)
+    def wake(self) -> None:
+        """Make `turn` return soon; for other threads and signal handlers."""
         try:
             os.write(self._wake_write, b"!")
         except OSError:
             pass  # full: the loop will wake all the same; closed: nobody waits
+
+    def _finish(self, callback: Callable[[], None]) -> None:
+        self._done.append(callback)
+        self.wake()
 
     def _woken(self, _: int) -> None:
         try:

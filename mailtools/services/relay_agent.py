@@ -6,6 +6,7 @@ mailtools-jobs(5) over two descriptors, in the same loop that drives the connect
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 
@@ -30,24 +31,24 @@ class RelayAgent:
         self._reader = JobReader()
         self._reports: list[bytes] = []
         self._source, self._sink = 0, 1
-        self._ended = False
+        self._ended = self._stopping = False
 
     def serve(self, jobs: int, source: int = 0, sink: int = 1) -> None:
-        """Do jobs from `source`, up to `jobs` side by side, until end of file.
+        """Do jobs from `source`, up to `jobs` side by side, until end of file or SIGTERM.
 
+        What is in hand then is finished: to break off after a final dot would make a duplicate.
         Raises BadSyntax for what is no job line, ConnectionDied when the queue run is gone.
         """
         self._source, self._sink = source, sink
         self._write(ready_line(jobs))
         os.set_blocking(source, False)
         self._loop.watch(source, READ, self._read)
-        try:
-            while not self._ended or self._relay.at_work:
-                self._loop.turn()
-                self._flush()
-        finally:
-            if not self._ended:
-                self._loop.unwatch(source)
+        signal.signal(signal.SIGTERM, lambda *_: self._stop())
+        while not self._ended or self._relay.at_work:
+            self._loop.turn()
+            if self._stopping and not self._ended:
+                self._end()
+            self._flush()
         self._say_goodbye()
 
     def deliver(self, job: Job) -> Iterator[Report]:
@@ -67,11 +68,18 @@ class RelayAgent:
         except BlockingIOError:
             return
         if not data:
-            self._ended = True
-            self._loop.unwatch(self._source)
+            self._end()
             return
         for job in self._reader.feed(data):
             self._start(job)
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._loop.wake()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._loop.unwatch(self._source)
 
     def _start(self, job: Job) -> None:
         def say(report: Report) -> None:

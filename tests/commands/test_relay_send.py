@@ -103,6 +103,24 @@ def test_a_queue_run_that_is_gone_ends_the_agent(site, tmp_path):
         assert b"Traceback" not in process.stderr.read()
 
 
+def test_a_stopped_agent_finishes_what_it_has_in_hand(site, tmp_path):
+    file = entry(tmp_path, "e", "bob@example.net")
+    with Taker(gate=2) as taker:  # the answer to the message waits for us
+        process = site.start(
+            *("relay-send", "--via", f"127.0.0.1:{taker.port}"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        process.stdout.readline()
+        process.stdin.write(f"a\t{file}\talice@example.org\tbob@example.net\n".encode())
+        process.stdin.flush()
+        taker.arrived.wait(30)
+        process.terminate()
+        taker.gate.wait(30)
+        assert process.stdout.readline().startswith(b"a\tbob@example.net\trelayed")
+        assert process.wait(30) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -55,7 +55,8 @@ def guarded(body: Callable[[], object], config_exit: int = os.EX_CONFIG) -> int:
     except Exception:
         import traceback
 
-        traceback.print_exc()
+        for line in traceback.format_exc().splitlines():
+            log.line(line)  # not on stderr where that is the peer
         return os.EX_TEMPFAIL  # a bug of ours must not make a calling mailer bounce
     return result if isinstance(result, int) else os.EX_OK
 

@@ -89,7 +89,7 @@ class AliasFile:
         faults: list[str] = []
         table = read_aliases(text, self.path, faults, addresses=self._addresses)
         if faults:
-            self._seen = None
+            self._table, self._seen = table, None  # for those who look for further faults
             raise Misconfigured(detail="\n".join(faults))
         self._table, self._seen = table, seen
         self.domains = frozenset(key.rpartition("@")[2] for key in table if "@" in key)

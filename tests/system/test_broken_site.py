@@ -1,0 +1,106 @@
+"""A broken control folder: every fault in one message with file and line, and nobody is lost."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+from conftest import BIN, Site
+
+SERVERS = {
+    "smtpd-accept": b"421 4.3.5 ",
+    "pop3d": b"-ERR [SYS/",
+    "imapd": b"* BYE ",
+}
+
+
+def break_it(site: Site) -> None:
+    site.set("me", "one.example.org", "two.example.org")
+    site.set("locals", "example.org")
+    site.set("plaintext-login", "perhaps")
+    site.set("message-size", "", "# a comment", "plenty")
+    site.set("lifetime", "for ever")
+    site.set("retry-most", "late")
+
+
+@pytest.mark.parametrize("command", SERVERS)
+def test_by_hand_all_faults_are_said(site: Site, command: str) -> None:
+    break_it(site)
+    result = site.run(command)
+    assert result.returncode == os.EX_CONFIG
+    errors = result.stderr.decode()
+    assert f"{site.etc}/me:2: " in errors
+    assert f"{site.etc}/plaintext-login:1: " in errors
+    if command != "pop3d":
+        assert f"{site.etc}/message-size:3: " in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(("command", "refusal"), SERVERS.items())
+def test_a_peer_is_asked_to_come_back(site: Site, command: str, refusal: bytes) -> None:
+    break_it(site)
+    client, connection = socket.socketpair()
+    with client, connection:
+        process = subprocess.Popen(
+            [sys.executable, str(BIN / command)],
+            stdin=connection,
+            stdout=connection,
+            stderr=connection,  # as inetd does it: no log line may reach the peer
+            env=site.environ,
+        )
+        connection.close()
+        client.settimeout(60)
+        said = client.makefile("rb").read()
+        assert process.wait() == os.EX_CONFIG
+    assert said.startswith(refusal)
+    assert said.count(b"\r\n") == 1
+    assert str(site.etc).encode() not in said
+
+
+def test_a_listener_does_not_start(site: Site) -> None:
+    break_it(site)
+    result = site.run("imapd", "--listen", "127.0.0.1:0")
+    assert result.returncode == os.EX_CONFIG
+    assert b"listening" not in result.stderr
+
+
+def test_a_queue_run_names_them_all_and_touches_nothing(site: Site) -> None:
+    site.account("bob")
+    site.run("sendmail", "bob@example.org", input=b"Subject: x\n\ny\n")
+    before = sorted(path.name for path in site.queue.rglob("*"))
+    break_it(site)
+    result = site.run("queue-run")
+    assert result.returncode == os.EX_CONFIG
+    errors = result.stderr.decode()
+    for place in ("me:2", "lifetime:1", "retry-most:1"):
+        assert f"{site.etc}/{place}: " in errors
+    assert sorted(path.name for path in site.queue.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", ["sendmail", "local-deliver", "relay-send"])
+def test_what_mailers_call_says_try_again(site: Site, command: str) -> None:
+    break_it(site)
+    result = site.run(command, "bob@example.org", input=b"Subject: x\n\ny\n")
+    assert result.returncode == os.EX_TEMPFAIL
+    assert f"{site.etc}/me:2: " in result.stderr.decode()
+
+
+def test_faults_of_accounts_and_aliases(site: Site) -> None:
+    site.account("bob")
+    site.set("aliases", "a: b", "b: a", "nobody: who", "no colon here")
+    result = site.run("newaliases")
+    assert result.returncode == os.EX_CONFIG
+    errors = result.stderr.decode()
+    for line in (3, 4):
+        assert f"{site.etc}/aliases:{line}: " in errors
+    assert "loop" in errors
+
+    said = site.run("smtpd-accept", input=b"EHLO x\r\n", env=site.environ).stdout
+    assert said.startswith(b"220 ")  # one broken file does not close the door
+    with (site.etc / "accounts").open("a") as file:
+        file.write("carol:{ROT13}frperg\nbob:{PLAIN}again\n")
+    refused = site.run("local-deliver", "bob@example.org", input=b"Subject: x\n\ny\n")
+    assert refused.returncode == os.EX_TEMPFAIL
+    for line in (2, 3):
+        assert f"{site.etc}/accounts:{line}: " in refused.stderr.decode()

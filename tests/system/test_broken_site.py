@@ -100,6 +100,7 @@ def test_faults_of_accounts_and_aliases(site: Site) -> None:
     assert said.startswith(b"220 ")  # one broken file does not close the door
     with (site.etc / "accounts").open("a") as file:
         file.write("carol:{ROT13}frperg\nbob:{PLAIN}again\n")
+    site.set("aliases")
     refused = site.run("local-deliver", "bob@example.org", input=b"Subject: x\n\ny\n")
     assert refused.returncode == os.EX_TEMPFAIL
     for line in (2, 3):

@@ -1,68 +1,62 @@
 """SMTP's extensions: what EHLO offers, and the parameters that each adds to MAIL and RCPT.
 
 SIZE (RFC 1870), 8BITMIME (6152), SMTPUTF8 (6531), PIPELINING (2920), ENHANCEDSTATUSCODES (2034),
-CHUNKING (3030), STARTTLS (3207), AUTH (4954), DSN (3461), REQUIRETLS (8689), LIMITS (9422),
-MT-PRIORITY (6710), DELIVERBY (2852), FUTURERELEASE (4865), XCLIENT. A parameter is taken only where
-its extension was offered; its value is checked here and its meaning is the session's and the
-queue's.
+CHUNKING and BINARYMIME (3030), STARTTLS (3207), AUTH (4954), DSN (3461), REQUIRETLS (8689), LIMITS
+(9422), MT-PRIORITY (6710), DELIVERBY (2852), FUTURERELEASE (4865), XCLIENT. A parameter is taken
+only where its extension was offered; its value is checked here and its meaning is the session's and
+the queue's.
 """
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from mailtools.errors import BadParameter, BadSyntax
+from mailtools.errors import BadParameter, BadSequence, BadSyntax
 from mailtools.protocol.smtp_grammar import is_xtext
+from mailtools.protocol.smtp_session import Session, Settings
 
 XCLIENT_ATTRIBUTES = ("NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT")
 RELEASE_MOST = 30 * 86400  # seconds that FUTURERELEASE may hold a message
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What decides about the offers: the settings, and who the peer is by now."""
-
-    size: int
-    """The largest message in octets; 0 for any."""
-    recipients: int
-    starttls: bool
-    """STARTTLS is possible, and has not happened."""
-    secure: bool
-    """TLS is on."""
-    mechanisms: tuple[str, ...]
-    """SASL mechanisms that may be used now."""
-    trusted: bool
-    """The peer may relay, or submits: it may ask for DSNs, priorities and times."""
-    release_until: str
-    """The latest date-time of FUTURERELEASE; "" where a message cannot be held back."""
-    xclient: bool
-
-
-def keywords(offer: Offer) -> dict[str, str]:
-    """Give the extensions to offer, each with what stands behind it in EHLO's answer."""
+def offers(session: Session, settings: Settings) -> dict[str, str]:
+    """Give the extensions to offer now, each with what stands behind it in EHLO's answer."""
     found = {
         "PIPELINING": "",
-        "SIZE": str(offer.size) if offer.size else "",
+        "SIZE": str(settings.size) if settings.size else "",
         "8BITMIME": "",
         "SMTPUTF8": "",
         "ENHANCEDSTATUSCODES": "",
         "CHUNKING": "",
+        "BINARYMIME": "",
     }
-    if offer.starttls:
+    if settings.starttls and not session.secure:
         found["STARTTLS"] = ""
-    if offer.mechanisms:
-        found["AUTH"] = " ".join(offer.mechanisms)
-    if offer.secure:
+    if session.mechanisms:
+        found["AUTH"] = " ".join(session.mechanisms)
+    if session.secure:
         found["REQUIRETLS"] = ""
-    if offer.trusted:
+    if session.trusted or settings.submission or settings.lmtp:
         # Not for everybody: a stranger's NOTIFY=SUCCESS would make us write to whom he names.
         found |= {"DSN": "", "DELIVERBY": "", "MT-PRIORITY": ""}
-        if offer.release_until:
-            found["FUTURERELEASE"] = f"{RELEASE_MOST} {offer.release_until}"
-    if offer.xclient:
+        if session.release_until:
+            found["FUTURERELEASE"] = f"{RELEASE_MOST} {session.release_until}"
+    if session.xclient_allowed:
         found["XCLIENT"] = " ".join(XCLIENT_ATTRIBUTES)
-    found["LIMITS"] = f"RCPTMAX={offer.recipients}"
+    found["LIMITS"] = f"RCPTMAX={settings.recipients}"
     return found
+
+
+def check_mechanism(session: Session, name: str) -> None:
+    """Raise what AUTH is refused with, unless that mechanism may be used now (RFC 4954 4)."""
+    if not name:
+        raise BadSyntax("The form is AUTH mechanism, or AUTH mechanism response")
+    if name in session.mechanisms:
+        return
+    if session.plaintext_refused:
+        raise BadSequence("Encryption is required: STARTTLS", status="5.7.11", reply=538)
+    if not session.mechanisms:
+        raise BadSequence("AUTH is not possible, or was done already")
+    raise BadParameter("Unrecognized authentication type", reply=504)
 
 
 # -- parameters -----------------------------------------------------------------------------------
@@ -80,7 +74,7 @@ _address_type = re.compile(r"[A-Za-z0-9-]+\Z")
 
 
 def _body(value: str) -> bool:
-    return value.upper() in ("7BIT", "8BITMIME")
+    return value.upper() in ("7BIT", "8BITMIME", "BINARYMIME")
 
 
 def _notify(value: str) -> bool:
@@ -119,7 +113,7 @@ Check = Callable[[str], object]
 # keyword: extension, check of the value, form
 _MAIL: dict[str, tuple[str, Check, str]] = {
     "SIZE": ("SIZE", _size.match, "SIZE=octets"),
-    "BODY": ("8BITMIME", _body, "BODY=7BIT or BODY=8BITMIME"),
+    "BODY": ("8BITMIME", _body, "BODY=7BIT, 8BITMIME or BINARYMIME"),
     "SMTPUTF8": ("SMTPUTF8", _nothing, "SMTPUTF8, without a value"),
     "AUTH": ("AUTH", lambda value: value == "<>" or (value and is_xtext(value)), "AUTH=xtext"),
     "RET": ("DSN", _one_of("FULL", "HDRS"), "RET=FULL or RET=HDRS"),

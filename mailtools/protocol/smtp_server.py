@@ -1,14 +1,13 @@
 """The receiving side of SMTP (RFC 5321) and LMTP (RFC 2033): bytes in, replies out.
 
-Order is the table below, grammar is `smtp_grammar.py`, extensions and their parameters are
-`smtp_extensions.py`, messages pass `smtp_transfer.py`, and policy is the Session's
+Order is the table of `smtp_table.py`, grammar is `smtp_grammar.py`, extensions and their parameters
+are `smtp_extensions.py`, messages pass `smtp_transfer.py`, and policy is the Session's
 (`smtp_session.py`).
 """
 
 from __future__ import annotations
 
-from enum import Flag, auto
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from mailtools.errors import (
     BadParameter,
@@ -26,6 +25,7 @@ from mailtools.protocol import smtp_extensions as extensions
 from mailtools.protocol import smtp_grammar as grammar
 from mailtools.protocol.engine import Engine, LineTooLong
 from mailtools.protocol.sasl import RESPONSE_MOST, Exchange, decode, encode
+from mailtools.protocol.smtp_table import OPEN, TABLE, WEB, Command, State
 from mailtools.protocol.smtp_transfer import Transfer
 
 if TYPE_CHECKING:
@@ -33,58 +33,6 @@ if TYPE_CHECKING:
 
     from mailtools.protocol.smtp_session import Session, Settings
 
-
-class State(Flag):
-    """How far the peer has come."""
-
-    TURNED_AWAY = auto()  # greeted with 554: RFC 5321 3.1 leaves it QUIT only
-    START = auto()  # greeted
-    READY = auto()  # has said who it is
-    MAIL = auto()  # has begun a message
-    RCPT = auto()  # has named somebody we take it for
-    CHUNKS = auto()  # has sent a part of it by BDAT
-
-
-S = State
-ANY = S.START | S.READY | S.MAIL | S.RCPT | S.CHUNKS
-ALWAYS = ANY | S.TURNED_AWAY
-OPEN = S.MAIL | S.RCPT | S.CHUNKS
-
-
-class Command(NamedTuple):
-    """A row of the table."""
-
-    verb: str
-    states: State
-    method: str
-    out_of_order: str
-    """What 503 says in any other state."""
-    last: bool = False
-    """Must be the last of a pipelined group (RFC 2920 3.1): its answer changes what follows."""
-    junk: bool = False
-    """Brings no message further."""
-
-
-TABLE = (
-    Command("EHLO", ANY, "_ehlo", "QUIT is all that is left", last=True, junk=True),
-    Command("HELO", ANY, "_helo", "QUIT is all that is left", last=True, junk=True),
-    Command("LHLO", ANY, "_lhlo", "QUIT is all that is left", last=True, junk=True),
-    Command("STARTTLS", S.START | S.READY, "_starttls", "STARTTLS comes before MAIL"),
-    Command("AUTH", S.READY, "_auth", "AUTH comes after EHLO and before MAIL"),
-    Command("XCLIENT", S.START | S.READY, "_xclient", "XCLIENT comes before MAIL", last=True),
-    Command("MAIL", S.READY, "_mail", "MAIL comes after EHLO, and once for a message"),
-    Command("RCPT", S.MAIL | S.RCPT, "_rcpt", "RCPT comes after MAIL"),
-    Command("DATA", S.RCPT, "_data", "DATA comes after a RCPT that was accepted", last=True),
-    Command("BDAT", ANY, "_bdat", "BDAT comes after a RCPT that was accepted"),
-    Command("RSET", ANY, "_rset", "QUIT is all that is left", junk=True),
-    Command("NOOP", ANY, "_noop", "QUIT is all that is left", junk=True),
-    Command("VRFY", ANY, "_vrfy", "QUIT is all that is left", junk=True),
-    Command("EXPN", ANY, "_expn", "QUIT is all that is left", junk=True),
-    Command("HELP", ANY, "_help", "QUIT is all that is left", junk=True),
-    Command("QUIT", ALWAYS, "_quit", ""),
-)
-
-WEB = frozenset(("GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT"))  # a browser made to spam
 
 OK = bytes(reply(250, "2.0.0", "Ok"))
 SENDER_OK = bytes(reply(250, "2.1.0", "Sender ok"))
@@ -105,6 +53,7 @@ class SmtpServer(Engine):
         self._offered: dict[str, str] = {}
         self._extended = False  # EHLO or LHLO, not HELO
         self._utf8 = False  # this message was begun with SMTPUTF8
+        self._binary = False  # with BODY=BINARYMIME
         self._accepted: list[str] = []  # forward-paths, for LMTP's answers
         self._transfer: Transfer | None = None
         self._chunk_left = 0
@@ -149,7 +98,7 @@ class SmtpServer(Engine):
         if self._state in OPEN:
             self._session.reset()
             self._state = State.READY
-        self._utf8 = False
+        self._utf8 = self._binary = False
         self._accepted.clear()
 
     def _greet(self) -> bool:
@@ -213,7 +162,7 @@ class SmtpServer(Engine):
         method(self, argument)
 
     def _may_pipeline(self, row: Command) -> bool:
-        return self._extended or row.method in ("_quit", "_starttls") or self._state is S.START
+        return self._extended or row.method in ("_quit", "_starttls") or self._state is State.START
 
     def _unknown(self, verb: str) -> None:
         if verb in WEB:
@@ -243,44 +192,19 @@ class SmtpServer(Engine):
 
     # -- who is there -----------------------------------------------------------------------------
 
-    def _ehlo(self, argument: str) -> None:
-        if self._settings.lmtp:
-            raise UnknownCommand("This is LMTP: say LHLO", status="5.5.1")
-        self._hello(argument, "EHLO")
-
-    def _lhlo(self, argument: str) -> None:
-        if not self._settings.lmtp:
-            raise UnknownCommand("This is SMTP: say EHLO", status="5.5.1")
-        self._hello(argument, "LHLO")
-
-    def _helo(self, argument: str) -> None:
-        if self._settings.lmtp:
-            raise UnknownCommand("This is LMTP: say LHLO", status="5.5.1")
-        self._hello(argument, "HELO")
-
-    def _hello(self, argument: str, verb: str) -> None:
+    def _hello(self, argument: str) -> None:
+        verb, lmtp = self._last_command, self._settings.lmtp
+        if lmtp != (verb == "LHLO"):
+            wanted = "This is LMTP: say LHLO" if lmtp else "This is SMTP: say EHLO"
+            raise UnknownCommand(wanted, status="5.5.1")
         name = grammar.hello_name(argument)
         self._session.hello(name, verb)
         self._forget()  # RFC 5321 4.1.4: as RSET
         self._state = State.READY
         self._extended = verb != "HELO"
-        self._offered = self._offers() if self._extended else {}
+        self._offered = extensions.offers(self._session, self._settings) if self._extended else {}
         lines = [f"{key} {value}".rstrip() for key, value in self._offered.items()]
         self._say(bytes(reply(250, "", self._settings.name, *lines)))
-
-    def _offers(self) -> dict[str, str]:
-        session, settings = self._session, self._settings
-        offer = extensions.Offer(
-            size=settings.size,
-            recipients=settings.recipients,
-            starttls=settings.starttls and not session.secure,
-            secure=session.secure,
-            mechanisms=session.mechanisms,
-            trusted=session.trusted or settings.submission or settings.lmtp,
-            release_until=session.release_until,
-            xclient=session.xclient_allowed,
-        )
-        return extensions.keywords(offer)
 
     def _starttls(self, argument: str) -> None:
         self._no_argument(argument, "STARTTLS")
@@ -310,14 +234,7 @@ class SmtpServer(Engine):
         session = self._session
         mechanism, _, initial = argument.partition(" ")
         name = mechanism.upper()
-        if not name:
-            raise BadSyntax("The form is AUTH mechanism, or AUTH mechanism response")
-        if session.plaintext_refused and name not in session.mechanisms:
-            raise BadSequence("Encryption is required: STARTTLS", status="5.7.11", reply=538)
-        if not session.mechanisms:
-            raise BadSequence("AUTH is not possible, or was done already")
-        if name not in session.mechanisms:
-            raise BadParameter("Unrecognized authentication type", reply=504)
+        extensions.check_mechanism(session, name)
         self._mechanism = name
         self._exchange = session.authenticate(name)
         self._respond(decode(initial.encode()) if initial else None)
@@ -329,7 +246,7 @@ class SmtpServer(Engine):
             self._step = self._auth_line
             return
         self._session.authenticated(self._mechanism, self._exchange.identity)
-        self._offered = self._offers() if self._extended else {}
+        self._offered = extensions.offers(self._session, self._settings) if self._extended else {}
         self._say(b"235 2.7.0 Authentication successful\r\n")
 
     def _auth_line(self) -> bool:
@@ -343,8 +260,8 @@ class SmtpServer(Engine):
             self._respond(decode(line[:-2]))
         except LineTooLong:
             self._step = self._command
-            failure = BadSyntax("Authentication line too long", status="5.5.6", reply=500)
-            self._answer_failure(failure, "AUTH")
+            text = "Authentication line too long"
+            self._answer_failure(BadSyntax(text, status="5.5.6", reply=500), "AUTH")
         except Failure as failure:
             self._answer_failure(failure, "AUTH")
         except Exception as error:
@@ -363,7 +280,7 @@ class SmtpServer(Engine):
         if settings.size and int(found.get("SIZE", "0")) > settings.size:
             raise MessageTooBig(f"{settings.size} octets at most")
         self._session.mail(reverse_path, found)
-        self._utf8 = utf8
+        self._utf8, self._binary = utf8, found.get("BODY") == "BINARYMIME"
         self._state = State.MAIL
         self._say(SENDER_OK)
 
@@ -382,12 +299,14 @@ class SmtpServer(Engine):
     # -- the message ------------------------------------------------------------------------------
 
     def _begin(self) -> Transfer:
-        sink = self._session.data()
-        self._transfer = Transfer(sink, self._settings.size, self._session.mishap)
+        sink, most = self._session.data(), self._settings.size
+        self._transfer = Transfer(sink, most, self._session.mishap, binary=self._binary)
         return self._transfer
 
     def _data(self, argument: str) -> None:
         self._no_argument(argument, "DATA")
+        if self._binary:
+            raise BadSequence("A BINARYMIME message comes by BDAT (RFC 3030 3)")
         self._begin()
         self._step = self._text
         self._say(GO_AHEAD)
@@ -411,7 +330,7 @@ class SmtpServer(Engine):
         self._chunk_failure = None
         self._step = self._chunk
         try:
-            if not self._state & (S.RCPT | S.CHUNKS):
+            if not self._state & (State.RCPT | State.CHUNKS):
                 raise BadSequence(COMMANDS["BDAT"][0].out_of_order)
             if self._transfer is None:
                 self._begin()

@@ -14,12 +14,23 @@ from mailtools.protocol.smtp_session import Sink
 class Transfer:
     """Feeds a sink until the first failure, and keeps that for the end."""
 
-    def __init__(self, sink: Sink, most: int, mishap: Callable[[Exception], Failure]) -> None:
-        """Write to `sink` up to `most` octets (0: any); `mishap` names our own faults."""
+    def __init__(
+        self,
+        sink: Sink,
+        most: int,
+        mishap: Callable[[Exception], Failure],
+        *,
+        binary: bool = False,
+    ) -> None:
+        """Write to `sink` up to `most` octets (0: any); `mishap` names our own faults.
+
+        A `binary` message (RFC 3030 3) comes by chunks, and goes on as it came.
+        """
         self.failure: Failure | None = None
         self._sink = sink
         self._most = most
         self._size = 0
+        self._binary = binary
         self._mishap = mishap
         self._dots = DotReader()
         self._chunks = ChunkReader()
@@ -33,6 +44,9 @@ class Transfer:
 
     def chunk(self, data: bytes, *, last: bool) -> None:
         """Take wire octets of BDAT; `last` ends the message."""
+        if self._binary:
+            self._pass_on(data, len(data), "")
+            return
         text = self._chunks.feed(data, last=last)
         self._pass_on(text, len(data), self._chunks.fault)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from mailtools import log
 from mailtools.errors import BadMessage, MailLoop
+from mailtools.mail.binary_mime import text_form
 from mailtools.mail.envelope import Envelope
 from mailtools.services.received import Hop, received_field
 from mailtools.store.queue import EntryWriter, Queue
@@ -34,20 +35,26 @@ class Intake:
         hops: int,
         facts: dict[str, object],
         work: HeaderWork | None = None,
+        binary: bool = False,
     ) -> None:
         """Take where it goes and how it came.
 
         `hops` is the most Received fields it may have; `work` checks and mends the header;
-        `facts` are said in the log when it is queued.
+        `facts` are said in the log when it is queued. A `binary` message is gathered as it comes,
+        and becomes text at its end (RFC 3030 3).
         """
         self._queue, self._envelope, self._hop = queue, envelope, hop
         self._hops, self._work, self._facts = hops, work, facts
         self._header = b""
+        self._binary: list[bytes] | None = [] if binary else None
         self._writer: EntryWriter | None = None
         self._message_id = ""
 
     def write(self, text: bytes) -> None:
         """Take a piece of the message; raise what refuses it."""
+        if self._binary is not None:
+            self._binary.append(text)
+            return
         if self._writer is not None:
             self._writer.write(text)
             return
@@ -65,6 +72,9 @@ class Intake:
 
     def commit(self) -> str:
         """Put the message into the queue: on disk, and synced, when this returns."""
+        if self._binary is not None:
+            gathered, self._binary = b"".join(self._binary), None
+            self.write(text_form(gathered))
         if self._writer is None:
             self._begin(self._header, b"")
         assert self._writer is not None

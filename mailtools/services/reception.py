@@ -16,6 +16,7 @@ from typing import Protocol
 from mailtools import log
 from mailtools.errors import (
     AuthRequired,
+    BadSyntax,
     Failure,
     PolicyRefused,
     QueueFull,
@@ -181,6 +182,7 @@ class Reception:
                     raise AuthRequired
             elif reverse_path is not None:
                 policy.submission.check_sender(self._account, reverse_path)
+        check_hold(parameters.get("HOLDUNTIL", ""), time.time())
         self._check_room(int(parameters.get("SIZE", "0")))
         kept = {key: value for key, value in parameters.items() if key not in _NOT_KEPT}
         self._begin = (str(reverse_path) if reverse_path else "", kept)
@@ -218,6 +220,9 @@ class Reception:
         policy, peer = self._policy, self._peer
         assert self._begin is not None
         reverse_path, parameters = self._begin
+        binary = parameters.get("BODY") == "BINARYMIME"
+        if binary:
+            parameters = {**parameters, "BODY": "8BITMIME"}
         client = f"{peer.address or 'local'} {self._hello}".rstrip()
         envelope = Envelope(reverse_path, tuple(self._paths.values()), parameters, client)
         account = self._account
@@ -244,7 +249,15 @@ class Reception:
         work: HeaderWork | None = None
         if policy.submission is not None:
             work = policy.submission.header_work(account, reverse_path)
-        return Intake(policy.queue, envelope, hop, hops=policy.hops, facts=facts, work=work)
+        return Intake(
+            policy.queue,
+            envelope,
+            hop,
+            hops=policy.hops,
+            facts=facts,
+            work=work,
+            binary=binary,
+        )
 
     def reset(self) -> None:
         """Forget the envelope."""
@@ -281,6 +294,20 @@ class Reception:
         """Log that the peer left without QUIT in the middle of something."""
         if self._begin is not None:
             log.event("lost", client=str(self._peer), helo=self._hello or None, after=command)
+
+
+def check_hold(until: str, now: float) -> None:
+    """Raise BadSyntax unless a message may be held until then (RFC 4865 4.2); "" is no time."""
+    if not until:
+        return
+    from datetime import datetime  # rare: only where somebody sends mail for later
+
+    try:
+        when = datetime.fromisoformat(until.upper()).timestamp()
+    except ValueError:
+        raise BadSyntax("HOLDUNTIL names no moment", status="5.5.4") from None
+    if when > now + RELEASE_MOST:
+        raise BadSyntax(f"A message is held for {RELEASE_MOST} seconds at most", status="5.5.4")
 
 
 def _release_until() -> str:

@@ -60,6 +60,9 @@ lead: mailtools-aliases(5).
 extension-separators | line | + | smtpd-accept, local-deliver | Characters that part a user from \
 an extension, as in user+extension; an empty file: none.
 transports | map | none | queue-run | The agent for a domain: `domain:program arguments`.
+auth-program | line | none | smtpd-accept, pop3d, imapd, mail-checkpassword | The program, with \
+its arguments, that is asked for the passwords of users whose field in accounts is empty or x; it \
+speaks the checkpassword interface.
 mailbox-owner | line | none | smtpd-accept, local-deliver, pop3d, imapd | The user who owns the \
 mailboxes of accounts that name no uid; needed where these run as root.
 maildir | line | ~/Maildir | smtpd-accept, local-deliver, pop3d, imapd, mail-account | The Maildir \

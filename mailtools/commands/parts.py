@@ -28,6 +28,7 @@ def accounts_of(config: Config, *, state: str = "") -> Accounts:
         system_users=config.flag("system-users"),
         owner=mailbox_owner(config),
         state=state,
+        auth_program=config.line("auth-program"),
     )
 
 

@@ -18,6 +18,7 @@ from mailtools.errors import AuthTrouble, BadCredentials, Misconfigured
 from mailtools.mail.address import ascii_domain
 from mailtools.services import passwords
 from mailtools.services.app_passwords import APP_SERVICES, AppPasswords
+from mailtools.services.checkpassword import ask
 from mailtools.services.networks import contains, is_network
 
 MAILDIR = "~/Maildir"
@@ -58,6 +59,7 @@ class Accounts:
         system_users: bool = False,
         owner: tuple[int, int] | None = None,
         state: str = "",
+        auth_program: str = "",
     ) -> None:
         """Name the file ("" for none) and say how addresses and Maildirs are found.
 
@@ -65,10 +67,12 @@ class Accounts:
         its local-part, `%d` its domain). `local_domains` are those whose addresses are logins of
         users written without a domain. `owner` is the uid and gid of accounts that name none; where
         it is None they have none (-1), and root serves nothing of theirs. `state` is a
-        folder to count failed logins and to note app passwords' use in.
+        folder to count failed logins and to note app passwords' use in. `auth_program` is asked
+        for the passwords of users who have none here (services/checkpassword.py).
         """
         self.path, self.state = path, state
         self._maildir = maildir
+        self._auth_program = auth_program
         self._local = frozenset(ascii_domain(domain) for domain in local_domains)
         self._system_users = system_users
         self._owner = owner or NOBODY
@@ -115,7 +119,11 @@ class Accounts:
         except Misconfigured as error:
             raise AuthTrouble(detail=error.detail) from error
         secret = account.secret if account else self._decoy()
-        fits = passwords.check(secret, password)
+        if self._auth_program and (account is None or passwords.elsewhere(secret)):
+            # Asked for nobody too: an unknown login must take as long.
+            fits = ask(self._auth_program, login, password, service, address)
+        else:
+            fits = passwords.check(secret, password)
         if account is None or not self.may_log_in(account, service, address):
             raise BadCredentials
         if not fits and not self.app_passwords.use(account.name, password, service, address):
@@ -174,7 +182,7 @@ class Accounts:
             return None
         maildir = expand(self._maildir, user.pw_name, user.pw_dir)
         return Account(
-            user.pw_name, user.pw_uid, user.pw_gid, user.pw_dir, maildir, user.pw_gecos, {}, "!"
+            user.pw_name, user.pw_uid, user.pw_gid, user.pw_dir, maildir, user.pw_gecos, {}, "x"
         )
 
 

@@ -63,6 +63,11 @@ def locked(secret: str) -> bool:
     return not secret or secret[0] in "!*" or secret == "x"
 
 
+def elsewhere(secret: str) -> bool:
+    """Whether the password is kept elsewhere: the field is empty, or `x` as in passwd(5)."""
+    return secret in ("", "x")
+
+
 def check(secret: str, password: str) -> bool:
     """Whether `password` fits the stored `secret`.
 

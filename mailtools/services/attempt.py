@@ -55,6 +55,8 @@ class Attempts:
         self.in_hand: dict[str, Work] = {}
         self.stuck: list[Work] = []
         """Entries whose end the disk refused; see `unstick`."""
+        self.next_due = 0.0
+        """No later than the earliest entry that waits is due; infinity where none does."""
         self._queue, self._jitter = queue, jitter
         self._history = History(f"{queue.path}/history")
         self._finished: list[Work] = []
@@ -192,7 +194,7 @@ class Attempts:
 
     def _defer(self, entry: Entry, when: float) -> None:
         try:
-            self._queue.defer(entry, when)
+            self.next_due = min(self.next_due, self._queue.defer(entry, when))
         except NoSuchEntry:  # an operator removed it while it was tried
             self._queue.settle(entry)
 

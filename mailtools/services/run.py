@@ -34,6 +34,8 @@ WINDOW = 5000  # entries in hand at most
 LOOK_AGAIN = 300.0  # seconds between looks at the queue when nothing wakes us
 UNSTICK = 30.0  # seconds before what the disk refused is tried again
 LOOK_SHARE = 5  # a look at new/ is followed by so many times its own duration without one
+BUSY = 16  # entries in hand, from which on we rather gather than hurry
+GATHER = 0.003  # seconds
 SHARE = 100  # entries taken in hand before agents are looked after again
 NO_ANSWER = frozenset(("4.4.1", "4.4.3", "4.4.4"))  # RFC 3463: no host, no directory, no route
 
@@ -72,9 +74,11 @@ class Run:
         self._selector = selectors.DefaultSelector()
         self._stopping = self._hangup = self._look = False
         self._next_look = 0.0
-        self._next_due: float | None = None
+        self._next_whole = 0.0
+        self._whole = True
         self._next_unstick = 0.0
         self._places: Iterator[Place] | None = None
+        self._day = 0.0
         self._looked = 0.0
         self._unreadable: dict[str, float] = {}
 
@@ -157,6 +161,8 @@ class Run:
                 self._unreported(assignment, text, now)
 
     def _listen(self, timeout: float) -> None:
+        if timeout and len(self._attempts.in_hand) >= BUSY:
+            time.sleep(GATHER)  # many reports at a time cost less than one by one
         for key, events in self._selector.select(timeout):
             if key.data is None:
                 self._hear(key.fd)
@@ -179,8 +185,7 @@ class Run:
         now, clock = time.time(), time.monotonic()
         pauses = [LOOK_AGAIN]
         if not self._full():
-            if self._next_due is not None:
-                pauses.append(self._next_due - now)
+            pauses.append(self._attempts.next_due - now)
             if self._look:
                 pauses.append(self._next_look - clock)
         if self._attempts.stuck:
@@ -201,14 +206,17 @@ class Run:
         clock = time.monotonic()
         if self._look:
             return clock >= self._next_look
-        if self._next_due is not None and time.time() >= self._next_due:
+        if time.time() >= self._attempts.next_due:
             return True
         return clock >= self._next_look + LOOK_AGAIN
 
     def _begin_look(self) -> None:
         self._look = False
         self._looked = 0.0
-        self._places = self._queue.due(time.time())
+        now, clock = time.time(), time.monotonic()
+        # The folders of wait/ are looked at when one is due, and now and then; else new/ alone.
+        self._whole = clock >= self._next_whole or now >= self._attempts.next_due
+        self._places = self._queue.due(now) if self._whole else self._queue.new()
 
     def _take_some(self) -> None:
         """Take in hand some more of what is due; a share at a time, so that agents never wait."""
@@ -230,12 +238,16 @@ class Run:
         self._looked += time.monotonic() - began
         if self._full():
             self._places, self._look = None, True
-        self._next_look = time.monotonic() + self._looked * LOOK_SHARE
+        pause = max(self._looked * LOOK_SHARE, GATHER if len(in_hand) >= BUSY else 0.0)
+        self._next_look = time.monotonic() + pause
 
     def _end_look(self, now: float) -> None:
         self._places = None
-        self._queue.tidy(now)
-        self._next_due = self._queue.next_due()
+        if self._whole:
+            self._queue.tidy(now)
+            due = self._queue.next_due()
+            self._attempts.next_due = float("inf") if due is None else due
+            self._next_whole = time.monotonic() + LOOK_AGAIN
 
     def _take(self, place: Place, now: float) -> None:
         for assignment in self._open_entry(place, now):
@@ -271,6 +283,9 @@ class Run:
 
     def _sweep(self) -> None:
         now = time.time()
+        if now // 86400 == self._day:
+            return
+        self._day = now // 86400
         try:
             if self._history.begin_day(now):
                 self._history.sweep(now, self._plan.history)

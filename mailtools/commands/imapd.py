@@ -1,5 +1,6 @@
 """imapd: IMAP on the connection, or as a listener."""
 
+import os
 from functools import partial
 
 import click
@@ -10,7 +11,7 @@ from mailtools.commands.parts import accounts_of, tls_of
 from mailtools.config import Config
 from mailtools.net.serve import Session, serve
 from mailtools.protocol.imap.server import refusal
-from mailtools.services.imap_session import ImapService, open_maildir, serve_maildir
+from mailtools.services.imap_session import ImapService, open_maildir, preload, serve_maildir
 
 
 @command("imapd")
@@ -26,6 +27,8 @@ def main(
     """Let IMAP readers at their Maildirs (IMAP4rev1, RFC 3501)."""
     if maildir and (listen or tls):
         raise click.UsageError("--maildir serves one connection: it takes no --listen, no --tls")
+    if listen or "LISTEN_FDS" in os.environ:
+        preload()
     setup = partial(_by_hand, etc, maildir) if maildir else partial(_service, etc, spool, tls)
     serve(setup, listen=listen, limit=limit, refuse=refusal, note=log.event)
 

@@ -6,12 +6,12 @@ Never raises: a charset nobody knows is read as UTF-8 where the octets allow it,
 import binascii
 import codecs
 import re
-from urllib.parse import unquote_to_bytes
 
 _word = re.compile(rb"=\?([!-)+->@-~]+?)(?:\*[A-Za-z0-9-]*)?\?([bBqQ])\?([!->@-~ ]*)\?=")
 _between = re.compile(rb"(\?=)[ \t\r\n]+(?==\?[!->@-~]+\?[bBqQ]\?)")
 _extended = re.compile(rb"([!#$&+\-^_`{}~0-9A-Za-z.]*)'[A-Za-z0-9-]*'(.*)\Z", re.DOTALL)
 _hex = re.compile(rb"=([0-9A-Fa-f]{2})")
+_percent = re.compile(rb"%([0-9A-Fa-f]{2})")
 _not_base64 = re.compile(rb"[^A-Za-z0-9+/]+")
 
 # Codecs of Python that are no charsets, or that could be slow or surprising on hostile input.
@@ -111,4 +111,5 @@ def decode_parameter(name: bytes, value: bytes) -> str:
     match = _extended.match(value) if name.endswith(b"*") else None
     if not match:
         return decode_words(value)
-    return decode_charset(unquote_to_bytes(match[2]), match[1].decode("ascii") or "utf-8")
+    octets = _percent.sub(lambda m: binascii.unhexlify(m[1]), match[2])
+    return decode_charset(octets, match[1].decode("ascii") or "utf-8")

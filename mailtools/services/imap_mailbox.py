@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from mailtools.errors import BadFolderName, Failure, FolderExists, NoSuchFolder, PolicyRefused
-from mailtools.protocol.imap import session as protocol
+from mailtools.protocol.imap import values
 from mailtools.services.imap_folder import Folder
-from mailtools.services.imap_view import ImapView
 from mailtools.store.maildir import Maildir
 from mailtools.store.maildir_delivery import Delivery
 from mailtools.store.maildir_names import Message
 from mailtools.store.subscriptions import Subscriptions
+
+if TYPE_CHECKING:
+    from mailtools.services.imap_view import ImapView
 
 KEPT = 64  # folders of which what was read is kept
 APPENDED_MOST = 200  # messages of one APPEND
@@ -39,17 +42,17 @@ class ImapSession:
 
     # -- folders ----------------------------------------------------------------------------------
 
-    def folders(self) -> list[protocol.Folder]:
+    def folders(self) -> list[values.Folder]:
         """All folders, and names that are subscribed to only."""
         names = ["INBOX", *self._root.folders()]
         subscribed = set(self._subscriptions.names())
         uses = special_uses(names)
         found = [
-            protocol.Folder(name, subscribed=name in subscribed, use=uses.get(name, ""))
+            values.Folder(name, subscribed=name in subscribed, use=uses.get(name, ""))
             for name in names
         ]
         missing = sorted(subscribed - set(names))
-        return found + [protocol.Folder(name, exists=False, subscribed=True) for name in missing]
+        return found + [values.Folder(name, exists=False, subscribed=True) for name in missing]
 
     def _folder(self, name: str) -> Folder:
         """Open a folder; raise NoSuchFolder."""
@@ -86,7 +89,7 @@ class ImapSession:
             self._root.rename_folder(name, target)
             return
         self.create(target)
-        inbox = ImapView(self._folder("INBOX"), self._folder, read_only=True)
+        inbox = self._make_view("INBOX", read_only=True)
         inbox.move(inbox.uids, target)
 
     def subscribe(self, name: str, *, on: bool) -> None:
@@ -97,7 +100,7 @@ class ImapSession:
         else:
             self._subscriptions.remove(name)
 
-    def status(self, name: str, *, size: bool) -> protocol.Status:
+    def status(self, name: str, *, size: bool) -> values.Status:
         """Count the messages of a folder; no file is opened."""
         folder = self._folder(name)
         listed = folder.messages()
@@ -111,7 +114,7 @@ class ImapSession:
                     total += folder.wire_size(message)
                 except Failure:
                     continue  # it has just gone
-        return protocol.Status(
+        return values.Status(
             messages=len(listed),
             recent=recent,
             unseen=sum("S" not in message.flags for _, message in listed),
@@ -125,8 +128,13 @@ class ImapSession:
 
     def select(self, name: str, *, read_only: bool) -> ImapView:
         """Open a folder."""
-        self._view = ImapView(self._folder(name), self._folder, read_only=read_only)
+        self._view = self._make_view(name, read_only=read_only)
         return self._view
+
+    def _make_view(self, name: str, *, read_only: bool) -> ImapView:
+        from mailtools.services.imap_view import ImapView  # see imap_session.preload
+
+        return ImapView(self._folder(name), self._folder, read_only=read_only)
 
     def append(self, name: str) -> Appending:
         """Begin to append."""

@@ -7,7 +7,9 @@ undone: in text parts of any depth, in headers of messages inside, never in what
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from mailtools.errors import NoSuchMessage
 from mailtools.mail.dates import day_of, days_since_1970, parse_date_field
@@ -32,7 +34,9 @@ from mailtools.protocol.imap.search_keys import (
     Size,
     Text,
 )
-from mailtools.protocol.imap.session import Message
+
+if TYPE_CHECKING:
+    from mailtools.protocol.imap.session import Message
 
 Test = Callable[["Looked"], bool]
 
@@ -118,11 +122,7 @@ def _date_test(key: Date) -> Test:
 def fold(text: str) -> str:
     """Make a text comparable: without case, letters apart from their marks (RFC 5051)."""
     folded = text.casefold()
-    if folded.isascii():
-        return folded
-    import unicodedata  # only where there is more than ASCII
-
-    return unicodedata.normalize("NFKD", folded)
+    return folded if folded.isascii() else unicodedata.normalize("NFKD", folded)
 
 
 class Looked:

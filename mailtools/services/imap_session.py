@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from mailtools.net.serve import Peer
 
 
+def preload() -> None:
+    """Load what every session needs once somebody is logged in.
+
+    A peer that does not log in is spared it, under inetd; a listener does it before it forks, and
+    everybody before root is given up, as the files may then be out of reach.
+    """
+    import mailtools.protocol.imap.messages
+    import mailtools.services.imap_view  # noqa: F401
+
+
 class ImapService:
     """Serves IMAP sessions: `session(stream, peer)` is what the launcher calls for each."""
 
@@ -87,6 +97,7 @@ class _Site:
         try:
             if not account.maildir:
                 raise MailboxDisabled("This account has no mailbox")
+            preload()
             become(account.uid, account.gid, account.name)
             maildir = Maildir(account.maildir)
             if not maildir.exists:
@@ -110,6 +121,7 @@ def open_maildir(path: str, append_limit: int) -> ImapSession:
         raise NoSuchFolder(detail=f"{path} is no Maildir: it has no cur/") from None
     except OSError as error:
         raise trouble(error, "open", path) from error
+    preload()
     if owner.st_uid != os.geteuid():
         become(owner.st_uid, owner.st_gid)
     return ImapSession(path, append_limit=append_limit)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from mailtools.errors import NoSuchMessage
 from mailtools.protocol.imap.search_keys import Key
-from mailtools.protocol.imap.session import Change, Changed, Copied, Counted, Expunged, Keywords
+from mailtools.protocol.imap.values import Change, Changed, Copied, Counted, Expunged, Keywords
 from mailtools.services.imap_folder import KEYWORD_LETTERS, SYSTEM_LETTERS, Folder
 from mailtools.services.imap_message import ImapMessage, RecentStructures
 from mailtools.services.imap_search import Search

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mailtools.errors import BadSyntax, MessageTooBig
 from mailtools.mail.dates import parse_internal_date
@@ -15,8 +16,10 @@ from mailtools.protocol.dotted import ChunkReader
 from mailtools.protocol.imap.flags import take_flags
 from mailtools.protocol.imap.responses import No
 from mailtools.protocol.imap.sequence import write_numbers
-from mailtools.protocol.imap.session import Appending, Session
 from mailtools.protocol.imap.wire import Cursor
+
+if TYPE_CHECKING:
+    from mailtools.protocol.imap.session import Appending, Session
 
 _command = re.compile(rb"([^\x00-\x20\x7f-\xff(){%*\"\\+]+) +APPEND +", re.IGNORECASE)
 _literal = re.compile(rb"(~?)\{([0-9]{1,19})(\+?)\}\r?\n\Z")

@@ -9,7 +9,7 @@ from mailtools import __version__
 from mailtools.errors import AuthTrouble, BadCredentials, BadParameter, BadSyntax, Failure
 from mailtools.protocol import sasl
 from mailtools.protocol.imap.responses import No
-from mailtools.protocol.imap.session import SYSTEM_FLAGS, Keywords
+from mailtools.protocol.imap.values import SYSTEM_FLAGS, Keywords
 from mailtools.protocol.imap.wire import Cursor
 
 if TYPE_CHECKING:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mailtools.errors import BadSyntax
 from mailtools.mail.dates import format_internal_date
 from mailtools.mail.mime import HEADER_MOST, Part, header_pairs
 from mailtools.mail.mime_words import decode_base64, decode_quoted_printable
-from mailtools.protocol.imap.octets import WireText, wire_form
+from mailtools.protocol.imap.octets import WireCache, WireText, wire_form
 from mailtools.protocol.imap.responses import No
 from mailtools.protocol.imap.sections import (
     Section,
@@ -21,9 +22,11 @@ from mailtools.protocol.imap.sections import (
     take_partial,
     take_section,
 )
-from mailtools.protocol.imap.session import Message
 from mailtools.protocol.imap.structure import Structure, envelope
 from mailtools.protocol.imap.wire import Cursor
+
+if TYPE_CHECKING:
+    from mailtools.protocol.imap.session import Message
 
 ITEMS_MOST = 200  # of one FETCH
 _ONE_PIECE = 4096  # octets: what is smaller goes out with its neighbours
@@ -61,24 +64,6 @@ class Fetched:
         """The header of a message inside."""
         end = min(part.body, part.start + HEADER_MOST)
         return header_pairs(self.message.octets(part.start, end))
-
-
-class WireCache:
-    """Remembers the last large stretch, for clients that fetch it piece by piece."""
-
-    def __init__(self) -> None:
-        self._key: tuple[int, int, int] = (0, 0, 0)
-        self._last: WireText | None = None
-
-    def text(self, message: Message, start: int, end: int) -> WireText:
-        """Give a stretch, measured."""
-        key = (message.uid, start, end)
-        if self._last is not None and key == self._key:
-            return self._last.of(message)
-        text = WireText(message, start, end)
-        if not text.small:
-            self._key, self._last = key, text
-        return text
 
 
 # -- items without content ------------------------------------------------------------------------

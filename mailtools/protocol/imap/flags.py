@@ -1,7 +1,7 @@
 """Flags and keywords as IMAP writes them (RFC 3501 2.3.2)."""
 
 from mailtools.errors import BadSyntax
-from mailtools.protocol.imap.session import SYSTEM_FLAGS
+from mailtools.protocol.imap.values import SYSTEM_FLAGS
 from mailtools.protocol.imap.wire import Cursor
 
 FLAGS_MOST = 200  # in a command

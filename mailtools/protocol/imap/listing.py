@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mailtools.errors import BadSyntax
-from mailtools.protocol.imap.session import Folder
 from mailtools.protocol.imap.status import take_status_items
+from mailtools.protocol.imap.values import Folder
 from mailtools.protocol.imap.wire import Cursor, mailbox, string
 
 SEPARATOR = "."

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from mailtools.errors import BadFolderName, BadSyntax, Failure, FolderExists
 from mailtools.protocol.imap import listing
 from mailtools.protocol.imap.commands import flags_lines
-from mailtools.protocol.imap.session import Session
 from mailtools.protocol.imap.status import take_status_items, write_status
 from mailtools.protocol.imap.wire import Cursor, mailbox_name
 
 if TYPE_CHECKING:
     from mailtools.protocol.imap.server import ImapServer
+    from mailtools.protocol.imap.session import Session
 
 Answer = Generator[bytes, None, str]
 

@@ -13,11 +13,12 @@ from mailtools.protocol.imap.responses import No
 from mailtools.protocol.imap.search_grammar import take_returns, take_search
 from mailtools.protocol.imap.search_keys import All, Among, Any, Key, Named, Not
 from mailtools.protocol.imap.sequence import Numbers, take_numbers, write_numbers
-from mailtools.protocol.imap.session import Copied, View
+from mailtools.protocol.imap.values import Copied
 from mailtools.protocol.imap.wire import Cursor, string
 
 if TYPE_CHECKING:
     from mailtools.protocol.imap.server import ImapServer
+    from mailtools.protocol.imap.session import View
 
 Answer = Generator[bytes, None, str]
 

@@ -4,9 +4,13 @@ What is small is made at once. Of what is large only a block is held at a time; 
 found again through marks, so that a client that fetches it in pieces costs its size once.
 """
 
-from collections.abc import Iterator
+from __future__ import annotations
 
-from mailtools.protocol.imap.session import Message
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mailtools.protocol.imap.session import Message
 
 SMALL = 1 << 20  # octets made at once
 BLOCK = 1 << 18  # octets on disk between two marks
@@ -40,7 +44,7 @@ class WireText:
         """Whether it is all in memory."""
         return self._whole is not None
 
-    def of(self, message: Message) -> "WireText":
+    def of(self, message: Message) -> WireText:
         """Read from this message from now on: the same one, opened anew."""
         self._message = message
         return self
@@ -81,3 +85,21 @@ class WireText:
             else:
                 high = middle - 1
         return low
+
+
+class WireCache:
+    """Remembers the last large stretch, for clients that fetch it piece by piece."""
+
+    def __init__(self) -> None:
+        self._key: tuple[int, int, int] = (0, 0, 0)
+        self._last: WireText | None = None
+
+    def text(self, message: Message, start: int, end: int) -> WireText:
+        """Give a stretch, measured."""
+        key = (message.uid, start, end)
+        if self._last is not None and key == self._key:
+            return self._last.of(message)
+        text = WireText(message, start, end)
+        if not text.small:
+            self._key, self._last = key, text
+        return text

@@ -12,6 +12,7 @@ The table at the end says which command is legal when; the commands themselves a
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING
 
 from mailtools.errors import (
     BadFolderName,
@@ -24,20 +25,14 @@ from mailtools.errors import (
 from mailtools.mail.reply import one_line
 from mailtools.protocol.engine import Engine, LineTooLong
 from mailtools.protocol.imap import append, commands
-from mailtools.protocol.imap.fetch import WireCache
+from mailtools.protocol.imap.octets import WireCache
 from mailtools.protocol.imap.responses import No, code_of
-from mailtools.protocol.imap.session import (
-    Change,
-    Changed,
-    Counted,
-    Expunged,
-    Keywords,
-    Session,
-    Site,
-    View,
-)
 from mailtools.protocol.imap.table import COMMANDS, Command, State
+from mailtools.protocol.imap.values import Change, Changed, Counted, Expunged, Keywords
 from mailtools.protocol.imap.wire import Cursor, literal_at_end
+
+if TYPE_CHECKING:
+    from mailtools.protocol.imap.session import Session, Site, View
 
 LINE_MOST = 1 << 18  # octets of a line; RFC 9051 4 asks for 8192 at least
 LITERAL_MOST = 1 << 16  # octets of a literal that is no message

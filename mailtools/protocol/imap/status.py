@@ -1,7 +1,7 @@
 """STATUS (RFC 3501 6.3.10, RFC 7889, RFC 8438)."""
 
 from mailtools.errors import BadSyntax
-from mailtools.protocol.imap.session import Status
+from mailtools.protocol.imap.values import Status
 from mailtools.protocol.imap.wire import Cursor, mailbox
 
 _ITEMS = frozenset(

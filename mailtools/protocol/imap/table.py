@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Flag, auto
 from typing import TYPE_CHECKING
 
-from mailtools.protocol.imap import commands, mailboxes, messages
+from mailtools.protocol.imap import commands, mailboxes
 from mailtools.protocol.imap.wire import Cursor
 
 if TYPE_CHECKING:
@@ -44,6 +44,18 @@ class Command:
     news: str = "all"
 
 
+def _message(name: str) -> Method:
+    """Give a command of `messages.py`, which is loaded when one is first used."""
+
+    def run(server: ImapServer, tag: bytes, cursor: Cursor) -> str | Generator[bytes, None, str]:
+        from mailtools.protocol.imap import messages  # costs 10 ms that a stranger need not
+
+        method: Method = getattr(messages, name)
+        return method(server, tag, cursor)
+
+    return run
+
+
 COMMANDS: dict[str, Command] = {
     "CAPABILITY": Command(_ANY, commands.capability, plain=True),
     "NOOP": Command(_ANY, commands.noop, plain=True),
@@ -66,19 +78,19 @@ COMMANDS: dict[str, Command] = {
     "STATUS": Command(_KNOWN, mailboxes.status),
     "APPEND": Command(_KNOWN, mailboxes.append_without_message),
     "IDLE": Command(_KNOWN, commands.idle, plain=True, news="all"),
-    "CHECK": Command(_SELECTED, messages.check, plain=True),
-    "CLOSE": Command(_SELECTED, messages.close, plain=True, news="none"),
-    "UNSELECT": Command(_SELECTED, messages.unselect, plain=True, news="none"),
-    "EXPUNGE": Command(_SELECTED, messages.expunge, plain=True),
-    "UID EXPUNGE": Command(_SELECTED, messages.uid_expunge),
-    "SEARCH": Command(_SELECTED, messages.search, news="kept"),
-    "UID SEARCH": Command(_SELECTED, messages.uid_search),
-    "FETCH": Command(_SELECTED, messages.fetch, news="kept"),
-    "UID FETCH": Command(_SELECTED, messages.uid_fetch),
-    "STORE": Command(_SELECTED, messages.store, news="kept"),
-    "UID STORE": Command(_SELECTED, messages.uid_store),
-    "COPY": Command(_SELECTED, messages.copy),
-    "UID COPY": Command(_SELECTED, messages.uid_copy),
-    "MOVE": Command(_SELECTED, messages.move),
-    "UID MOVE": Command(_SELECTED, messages.uid_move),
+    "CHECK": Command(_SELECTED, _message("check"), plain=True),
+    "CLOSE": Command(_SELECTED, _message("close"), plain=True, news="none"),
+    "UNSELECT": Command(_SELECTED, _message("unselect"), plain=True, news="none"),
+    "EXPUNGE": Command(_SELECTED, _message("expunge"), plain=True),
+    "UID EXPUNGE": Command(_SELECTED, _message("uid_expunge")),
+    "SEARCH": Command(_SELECTED, _message("search"), news="kept"),
+    "UID SEARCH": Command(_SELECTED, _message("uid_search")),
+    "FETCH": Command(_SELECTED, _message("fetch"), news="kept"),
+    "UID FETCH": Command(_SELECTED, _message("uid_fetch")),
+    "STORE": Command(_SELECTED, _message("store"), news="kept"),
+    "UID STORE": Command(_SELECTED, _message("uid_store")),
+    "COPY": Command(_SELECTED, _message("copy")),
+    "UID COPY": Command(_SELECTED, _message("uid_copy")),
+    "MOVE": Command(_SELECTED, _message("move")),
+    "UID MOVE": Command(_SELECTED, _message("uid_move")),
 }

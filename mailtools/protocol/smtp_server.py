@@ -86,6 +86,9 @@ class SmtpServer(Engine):
         self._session.secured()
 
     def _lost(self) -> None:
+        if self._transfer is not None:
+            self._transfer.abort()
+            self._transfer = None
         if self._state is not State.TURNED_AWAY:
             self._session.lost(self._last_command)
         self._forget()
@@ -109,7 +112,8 @@ class SmtpServer(Engine):
         self._step = self._command
         try:
             self._session.greet(early=early)
-        except Failure as failure:
+        except Exception as error:
+            failure = error if isinstance(error, Failure) else self._session.mishap(error)
             if failure.permanent:
                 failure.reply = 554  # the one refusal a greeting can be: RFC 5321 4.2.3, 4.3.2
                 self._state = State.TURNED_AWAY

@@ -92,7 +92,7 @@ class Submission:
         return work
 
     def _check_from(self, account: Account, header: bytes) -> None:
-        found = list(fields.find(header, b"from"))
+        found = list(fields.find(header[: fields.header_end(header)], b"from"))
         if len(found) != 1:
             raise BadMessage("A message has exactly one From field (RFC 5322 3.6)", reply=550)
         for mailbox in parse_address_list(found[0].body):
@@ -114,7 +114,11 @@ def mend_header(header: bytes, *, id_: str, domain: str, reverse_path: str) -> b
     """
     kept: list[bytes] = []
     seen = set()
+    end = 0
     for field in fields.fields(header):
+        if not header.startswith(field.raw, end):
+            break
+        end += len(field.raw)
         key = field.key
         if key in _BLIND:
             continue  # RFC 5322 3.6.3: nobody is to see it
@@ -126,6 +130,7 @@ def mend_header(header: bytes, *, id_: str, domain: str, reverse_path: str) -> b
             kept.append(field.raw)
     if kept and not kept[-1].endswith(b"\n"):
         kept[-1] += b"\n"
+    rest = header[end:]  # begins with a line that is no field: text, from a client without a header
     now = time.time()
     if b"from" not in seen and reverse_path:
         kept.append(f"From: <{reverse_path}>\n".encode())
@@ -134,4 +139,6 @@ def mend_header(header: bytes, *, id_: str, domain: str, reverse_path: str) -> b
         kept.append(f"Date: {format_date_field(now, offset)}\n".encode())
     if b"message-id" not in seen:
         kept.append(f"Message-ID: <{id_}@{domain}>\n".encode())
+    if rest:
+        kept += (b"\n", rest)
     return b"".join(kept)

@@ -140,6 +140,10 @@ class Attempts:
         """Note that a path's destination did not answer just now."""
         self.in_hand[assignment.id].not_before[path] = until
 
+    def forget(self, id_: str) -> None:
+        """Let go of an entry of which nothing was begun: it stays where it is."""
+        del self.in_hand[id_]
+
     def give_back(self, assignment: Assignment, now: float) -> None:
         """Take back an assignment that nobody has begun: its paths wait for another pass."""
         self.in_hand[assignment.id].untried = True

@@ -104,6 +104,11 @@ class Dealer(Generic[T]):
         """Take out all that waits."""
         return [item for name in list(self.destinations) for item in self.drain(name)]
 
+    def waiting_for(self, name: str) -> int:
+        """How many items wait for a destination."""
+        destination = self.destinations.get(name)
+        return destination.waiting if destination else 0
+
     def answers(self, name: str) -> int:
         """How many jobs a destination has answered, as far as is remembered."""
         destination = self.destinations.get(name)

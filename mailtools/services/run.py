@@ -31,6 +31,7 @@ from mailtools.store.queue import Place, Queue
 from mailtools.store.queue_sweep import sweep
 
 WINDOW = 5000  # entries in hand at most
+CROWD = 1000  # jobs that wait for a destination, from which on its entries stay where they are
 LOOK_AGAIN = 300.0  # seconds between looks at the queue when nothing wakes us
 UNSTICK = 30.0  # seconds before what the disk refused is tried again
 LOOK_SHARE = 5  # a look at new/ is followed by so many times its own duration without one
@@ -80,6 +81,8 @@ class Run:
         self._places: Iterator[Place] | None = None
         self._day = 0.0
         self._looked = 0.0
+        self._parked: dict[tuple[str, str], tuple[Assignment, set[str]]] = {}
+        self._parked_ids: set[str] = set()
         self._unreadable: dict[str, float] = {}
 
     # -- the two ways -----------------------------------------------------------------------------
@@ -137,6 +140,8 @@ class Run:
             if pool.dealer.waiting:
                 self._deal(pool)
             pool.kill_silent()
+        if self._parked:
+            self._unpark()
         self._attempts.flush(now)
 
     def _deal(self, pool: Pool) -> None:
@@ -227,7 +232,8 @@ class Run:
         in_hand = self._attempts.in_hand
         taken = 0
         for place in self._places:
-            if place.id in in_hand or self._unreadable.get(place.id, 0.0) > now:
+            id_ = place.id
+            if id_ in in_hand or id_ in self._parked_ids or self._unreadable.get(id_, 0.0) > now:
                 continue
             self._take(place, now)
             taken += 1
@@ -250,8 +256,32 @@ class Run:
             self._next_whole = time.monotonic() + LOOK_AGAIN
 
     def _take(self, place: Place, now: float) -> None:
-        for assignment in self._open_entry(place, now):
+        assignments = self._open_entry(place, now)
+        if assignments and all(self._crowded(assignment, CROWD) for assignment in assignments):
+            self._park(assignments[0])
+            return
+        for assignment in assignments:
             self._put(assignment, now)
+
+    def _crowded(self, assignment: Assignment, most: int) -> bool:
+        pool = self._pools.get(assignment.agent)
+        return pool is not None and pool.dealer.waiting_for(assignment.destination) >= most
+
+    def _park(self, assignment: Assignment) -> None:
+        """Leave an entry in its folder for now, so that one destination cannot fill the window."""
+        self._attempts.forget(assignment.id)
+        key = assignment.agent, assignment.destination
+        _, ids = self._parked.setdefault(key, (assignment, set()))
+        ids.add(assignment.id)
+        self._parked_ids.add(assignment.id)
+
+    def _unpark(self) -> None:
+        """Look again at what was left, where its destination has room now."""
+        for key, (assignment, ids) in list(self._parked.items()):
+            if not self._crowded(assignment, CROWD // 2):
+                del self._parked[key]
+                self._parked_ids -= ids
+                self._look, self._next_whole = True, 0.0
 
     def _open_entry(self, place: Place, now: float) -> list[Assignment]:
         try:

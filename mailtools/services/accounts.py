@@ -23,6 +23,7 @@ from mailtools.services.networks import contains, is_network
 
 MAILDIR = "~/Maildir"
 
+_not_in_login = re.compile(r"[ /\\]")
 _variable = re.compile(r"%([a-z%])")
 _NO_SECRET = "{SSHA512}" + "A" * 107 + "="  # fits nothing; checked where there is no account
 
@@ -212,7 +213,7 @@ def read_account(
 ) -> Account:
     """Read a line of an accounts file; what is wrong with it is added to `faults`."""
     name, secret, uid, gid, gecos, home, _, extra = (line.split(":", 7) + [""] * 7)[:8]
-    if not name.isprintable() or name[:1] in ("", ".") or any(letter in name for letter in " /\\"):
+    if not name.isprintable() or name[:1] in ("", ".") or _not_in_login.search(name):
         faults.append(f"{name!r} cannot be a login")
     if not passwords.locked(secret) and not passwords.known(secret):
         faults.append(f"{name}: unknown password scheme {{{passwords.split(secret)[0]}}}")
@@ -223,10 +224,10 @@ def read_account(
         faults.append(f"{name}: the home {home!r} is not an absolute path")
     elif place and not place.startswith("/"):
         faults.append(f"{name}: the Maildir {place!r} is not an absolute path")
-    for service in fields.get("services", "").split(","):
+    for service in fields["services"].split(",") if "services" in fields else ():
         if service and service not in APP_SERVICES:
             faults.append(f"{name}: {service!r} is none of {', '.join(APP_SERVICES)}")
-    for network in fields.get("allow_nets", "").split(","):
+    for network in fields["allow_nets"].split(",") if "allow_nets" in fields else ():
         if network and not is_network(network):
             faults.append(f"{name}: {network!r} is neither an address nor a network")
     numbers = (

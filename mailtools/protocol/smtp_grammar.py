@@ -47,6 +47,12 @@ def command_line(line: bytes) -> tuple[str, str]:
     return verb.upper(), argument
 
 
+def no_argument(argument: str, verb: str) -> None:
+    """Raise BadSyntax where a command that takes no argument has one."""
+    if argument:
+        raise BadSyntax(f"{verb} takes no argument", status="5.5.4")
+
+
 def mail_argument(argument: str) -> tuple[str, dict[str, str]]:
     """Split MAIL's argument into the path as written and the parameters; raise BadSyntax."""
     return _path_and_parameters(_from, argument, "MAIL FROM:<address> parameters")

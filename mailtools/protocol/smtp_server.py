@@ -25,19 +25,23 @@ from mailtools.protocol import smtp_extensions as extensions
 from mailtools.protocol import smtp_grammar as grammar
 from mailtools.protocol.engine import Engine, LineTooLong
 from mailtools.protocol.sasl import RESPONSE_MOST, Exchange, decode, encode
-from mailtools.protocol.smtp_table import OPEN, TABLE, WEB, Command, State
+from mailtools.protocol.smtp_table import (
+    GO_AHEAD,
+    OK,
+    OPEN,
+    RECIPIENT_OK,
+    SENDER_OK,
+    TABLE,
+    WEB,
+    Command,
+    State,
+)
 from mailtools.protocol.smtp_transfer import Transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mailtools.protocol.smtp_session import Session, Settings
-
-
-OK = bytes(reply(250, "2.0.0", "Ok"))
-SENDER_OK = bytes(reply(250, "2.1.0", "Sender ok"))
-RECIPIENT_OK = bytes(reply(250, "2.1.5", "Recipient ok"))
-GO_AHEAD = b"354 End data with <CR><LF>.<CR><LF>\r\n"
 
 
 class SmtpServer(Engine):
@@ -86,18 +90,20 @@ class SmtpServer(Engine):
         self._session.secured()
 
     def _lost(self) -> None:
-        if self._transfer is not None:
-            self._transfer.abort()
-            self._transfer = None
+        self._drop()
         if self._state is not State.TURNED_AWAY:
             self._session.lost(self._last_command)
         self._forget()
 
-    def _forget(self) -> None:
-        """Drop the message in hand."""
+    def _drop(self) -> None:
+        """Give up the transfer under way."""
         if self._transfer is not None:
             self._transfer.abort()
             self._transfer = None
+
+    def _forget(self) -> None:
+        """Drop the message in hand."""
+        self._drop()
         if self._state in OPEN:
             self._session.reset()
             self._state = State.READY
@@ -190,10 +196,6 @@ class SmtpServer(Engine):
         self.closed = True
         return reply(421, failure.status, f"{self._settings.name} {failure.text}")
 
-    def _no_argument(self, argument: str, verb: str) -> None:
-        if argument:
-            raise BadSyntax(f"{verb} takes no argument", status="5.5.4")
-
     # -- who is there -----------------------------------------------------------------------------
 
     def _hello(self, argument: str) -> None:
@@ -211,7 +213,7 @@ class SmtpServer(Engine):
         self._say(bytes(reply(250, "", self._settings.name, *lines)))
 
     def _starttls(self, argument: str) -> None:
-        self._no_argument(argument, "STARTTLS")
+        grammar.no_argument(argument, "STARTTLS")
         if self._session.secure:
             raise BadSequence("TLS is on already")
         if not self._settings.starttls:
@@ -308,7 +310,7 @@ class SmtpServer(Engine):
         return self._transfer
 
     def _data(self, argument: str) -> None:
-        self._no_argument(argument, "DATA")
+        grammar.no_argument(argument, "DATA")
         if self._binary:
             raise BadSequence("A BINARYMIME message comes by BDAT (RFC 3030 3)")
         self._begin()
@@ -387,7 +389,7 @@ class SmtpServer(Engine):
     # -- the rest ---------------------------------------------------------------------------------
 
     def _rset(self, argument: str) -> None:
-        self._no_argument(argument, "RSET")
+        grammar.no_argument(argument, "RSET")
         self._forget()
         self._say(OK)
 
@@ -408,7 +410,7 @@ class SmtpServer(Engine):
         self._say(bytes(reply(214, "2.0.0", "Commands:", verbs, "See RFC 5321")))
 
     def _quit(self, argument: str) -> None:
-        self._no_argument(argument, "QUIT")
+        grammar.no_argument(argument, "QUIT")
         self._forget()
         self._say(f"221 2.0.0 {self._settings.name} closing connection\r\n".encode())
         self.closed = True

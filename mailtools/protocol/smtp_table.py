@@ -6,6 +6,8 @@ The methods are those of `SmtpServer` (smtp_server.py).
 from enum import Flag, auto
 from typing import NamedTuple
 
+from mailtools.mail.reply import reply
+
 
 class State(Flag):
     """How far the peer has come."""
@@ -58,3 +60,9 @@ TABLE = (
 )
 
 WEB = frozenset(("GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT"))  # a browser made to spam
+
+# What is said most, made once.
+OK = bytes(reply(250, "2.0.0", "Ok"))
+SENDER_OK = bytes(reply(250, "2.1.0", "Sender ok"))
+RECIPIENT_OK = bytes(reply(250, "2.1.5", "Recipient ok"))
+GO_AHEAD = b"354 End data with <CR><LF>.<CR><LF>\r\n"

@@ -43,9 +43,12 @@ def main(
     if jobs and addresses:
         raise Usage(detail="--jobs takes its addresses from the queue run, not from the line")
     agent = Local(OneMaildir(maildir)) if maildir else build(Config(etc), f"{spool}/queue")
-    if addresses:
-        return deliver_once(agent.deliver, sender, addresses, exits=LOCAL_EXITS)
-    serve_jobs(agent.deliver, AHEAD)
+    try:
+        if addresses:
+            return deliver_once(agent.deliver, sender, addresses, exits=LOCAL_EXITS)
+        serve_jobs(agent.deliver, AHEAD)
+    finally:
+        agent.close()
     return 0
 
 

@@ -376,4 +376,14 @@ def test_root_becomes_the_owner_and_never_delivers_as_root(tmp_path):
     assert (host.root / "bob" / "who").read_text() == "12345\n"
     assert (tmp_path / "open" / "who").read_text() == "65534\n"
     assert sorted(os.stat(place.path).st_uid for place in host.queue.new()) == [0, 23456]
+    # The owner's process stays for the next message, and another takes its place when it dies.
+    forward.unlink()
+    [deputy] = [d for owner, d in host.local._deputies._deputies.items() if owner[0] == 12345]
+    assert Path(f"/proc/{deputy.pid}/status").read_text().count("12345\t12345\t12345\t12345") == 1
+    assert host.deliver("bob@example.org")[0].action == DELIVERED
+    os.kill(deputy.pid, 9)
+    actions = [host.deliver("bob@example.org")[0].action for _ in range(2)]
+    assert actions == [DELAYED, DELIVERED]
+    host.local.close()
+    assert len(os.listdir(host.root / "bob" / "Maildir" / "new")) == 3
     assert os.geteuid() == 0

@@ -4,6 +4,7 @@ Names and addresses stay as they were written, in bytes: encoded words are not d
 7.4.2). What is not an address is shown as the name of one, so that nothing disappears.
 """
 
+import re
 from dataclasses import dataclass
 
 from mailtools.mail.tokens import COMMENT, LITERAL, QUOTED, SPECIAL, WORD, Token, address_tokens
@@ -23,11 +24,23 @@ class Mailbox:
     domain: bytes | None
 
 
+# What most lists are: "Name" <local@domain>, Name <local@domain>, local@domain.
+_atom = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+"
+_word = _atom.replace(b".", b"")
+_usual = re.compile(
+    rb'(?:(?:"([^"\\\r\n]*)" *|(%b(?: %b)*) +|)<(%b)@(%b)>|(%b)@(%b))\Z'
+    % (_word, _word, _atom, _atom, _atom, _atom)
+)
+
 END_OF_GROUP = Mailbox(None, None, None, None)
 
 
 def parse_address_list(body: bytes) -> list[Mailbox]:
     """Read a list of addresses; never raises."""
+    match = _usual.match(body)
+    if match:
+        name = match[1] if match[1] is not None else match[2]
+        return [Mailbox(name or None, None, match[3] or match[5], match[4] or match[6])]
     result: list[Mailbox] = []
     item: list[Token] = []
     in_group = angle = False

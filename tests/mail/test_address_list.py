@@ -1,11 +1,14 @@
 """Address lists as ENVELOPE shows them."""
 
+import re
 from email.utils import getaddresses
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailtools.mail import address_list
 from mailtools.mail.address_list import END_OF_GROUP, Mailbox, parse_address_list
 
 
@@ -73,3 +76,14 @@ def test_anything_is_read_and_groups_are_closed(body: bytes) -> None:
             depth += 1 if mailbox.local is not None else -1
         assert depth in (0, 1)
     assert depth == 0
+
+
+usual = st.text('ab.@<> "!', max_size=14).map(str.encode)
+
+
+@given(usual)
+def test_the_short_way_and_the_long_one_agree(body: bytes) -> None:
+    never = re.compile(b"(?!)")
+    short = parse_address_list(body)
+    with patch.object(address_list, "_usual", never):
+        assert parse_address_list(body) == short

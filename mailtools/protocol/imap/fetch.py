@@ -32,6 +32,7 @@ ITEMS_MOST = 200  # of one FETCH
 _ONE_PIECE = 4096  # octets: what is smaller goes out with its neighbours
 
 Write = Callable[["Fetched"], Iterable[bytes]]
+Brief = Callable[["Message"], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,8 @@ class Item:
     """Something to fetch: what the answer calls it, how it is made, what that costs."""
 
     write: Write
-    content: bool = False
-    """Whether the file is needed."""
+    brief: Brief | None = None
+    """Makes it in one go, where the file's content is not needed."""
     sets_seen: bool = False
     flags: bool = False
 
@@ -69,24 +70,28 @@ class Fetched:
 # -- items without content ------------------------------------------------------------------------
 
 
-def _uid(fetched: Fetched) -> Iterable[bytes]:
-    return (b"UID %d" % fetched.message.uid,)
+def _uid(message: Message) -> bytes:
+    return b"UID %d" % message.uid
 
 
-def _flags(fetched: Fetched) -> Iterable[bytes]:
-    return (b"FLAGS (" + " ".join(fetched.message.flags).encode() + b")",)
+def _flags(message: Message) -> bytes:
+    return b"FLAGS (" + " ".join(message.flags).encode() + b")"
 
 
-def _size(fetched: Fetched) -> Iterable[bytes]:
-    return (b"RFC822.SIZE %d" % fetched.message.size,)
+def _size(message: Message) -> bytes:
+    return b"RFC822.SIZE %d" % message.size
 
 
-def _internal_date(fetched: Fetched) -> Iterable[bytes]:
-    return (f'INTERNALDATE "{format_internal_date(fetched.message.internal_date)}"'.encode(),)
+def _internal_date(message: Message) -> bytes:
+    return f'INTERNALDATE "{format_internal_date(message.internal_date)}"'.encode()
 
 
-def _save_date(fetched: Fetched) -> Iterable[bytes]:
-    return (f'SAVEDATE "{format_internal_date(fetched.message.save_date)}"'.encode(),)
+def _save_date(message: Message) -> bytes:
+    return f'SAVEDATE "{format_internal_date(message.save_date)}"'.encode()
+
+
+def _brief(make: Brief, *, flags: bool = False) -> Item:
+    return Item(lambda fetched: (make(fetched.message),), brief=make, flags=flags)
 
 
 # -- items with content ---------------------------------------------------------------------------
@@ -199,26 +204,24 @@ def _decoded(section: Section, message: Message) -> bytes | None:
 
 # -- the command ----------------------------------------------------------------------------------
 
-_UID = Item(_uid)
-_FLAGS = Item(_flags, flags=True)
-_SIZE = Item(_size)
-_DATE = Item(_internal_date)
-_ENVELOPE = Item(_envelope, content=True)
+_UID = _brief(_uid)
+_FLAGS = _brief(_flags, flags=True)
+_SIZE = _brief(_size)
+_DATE = _brief(_internal_date)
+_ENVELOPE = Item(_envelope)
 _PLAIN = {
     "UID": _UID,
     "FLAGS": _FLAGS,
     "RFC822.SIZE": _SIZE,
     "INTERNALDATE": _DATE,
-    "SAVEDATE": Item(_save_date),
+    "SAVEDATE": _brief(_save_date),
     "ENVELOPE": _ENVELOPE,
-    "BODYSTRUCTURE": Item(_bodystructure, content=True),
-    "RFC822": Item(_section(b"RFC822", Section(), None), content=True, sets_seen=True),
-    "RFC822.HEADER": Item(_section(b"RFC822.HEADER", Section(text="HEADER"), None), content=True),
-    "RFC822.TEXT": Item(
-        _section(b"RFC822.TEXT", Section(text="TEXT"), None), content=True, sets_seen=True
-    ),
+    "BODYSTRUCTURE": Item(_bodystructure),
+    "RFC822": Item(_section(b"RFC822", Section(), None), sets_seen=True),
+    "RFC822.HEADER": Item(_section(b"RFC822.HEADER", Section(text="HEADER"), None)),
+    "RFC822.TEXT": Item(_section(b"RFC822.TEXT", Section(text="TEXT"), None), sets_seen=True),
 }
-_BODY = Item(_body, content=True)
+_BODY = Item(_body)
 _MACROS = {
     "ALL": [_FLAGS, _DATE, _SIZE, _ENVELOPE],
     "FAST": [_FLAGS, _DATE, _SIZE],
@@ -256,15 +259,15 @@ def _take_item(cursor: Cursor) -> Item:
             section = take_section(cursor)
             partial = take_partial(cursor)
             write = _section(b"BODY" + section.written, section, partial)
-            return Item(write, content=True, sets_seen=word == "BODY")
+            return Item(write, sets_seen=word == "BODY")
         case "BINARY" | "BINARY.PEEK":
             section = take_binary_section(cursor)
             partial = take_partial(cursor)
             write = _binary(b"BINARY" + section.written, section, partial)
-            return Item(write, content=True, sets_seen=word == "BINARY")
+            return Item(write, sets_seen=word == "BINARY")
         case "BINARY.SIZE":
             section = take_binary_section(cursor)
-            return Item(_binary_size(b"BINARY.SIZE" + section.written, section), content=True)
+            return Item(_binary_size(b"BINARY.SIZE" + section.written, section))
     raise BadSyntax(f"Unknown item {word[:40]}")
 
 
@@ -282,6 +285,12 @@ def prepare(items: list[Item], *, uid: bool) -> list[Item]:
 def with_flags(items: list[Item]) -> list[Item]:
     """Add FLAGS: reading has changed them (RFC 3501 6.4.5)."""
     return items if any(item.flags for item in items) else [*items, _FLAGS]
+
+
+def brief(items: list[Item]) -> list[Brief] | None:
+    """Give how to make each item in one go, where all can be."""
+    made = [item.brief for item in items if item.brief is not None]
+    return made if len(made) == len(items) else None
 
 
 def respond(number: int, items: list[Item], fetched: Fetched) -> Iterator[bytes]:

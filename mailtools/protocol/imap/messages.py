@@ -7,7 +7,15 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from mailtools.errors import BadSyntax, NoSuchFolder, NoSuchMessage
-from mailtools.protocol.imap.fetch import Fetched, Item, prepare, respond, take_items, with_flags
+from mailtools.protocol.imap.fetch import (
+    Fetched,
+    Item,
+    brief,
+    prepare,
+    respond,
+    take_items,
+    with_flags,
+)
 from mailtools.protocol.imap.flags import take_flags
 from mailtools.protocol.imap.responses import No
 from mailtools.protocol.imap.search_grammar import take_returns, take_search
@@ -117,20 +125,32 @@ def _fetch(server: ImapServer, cursor: Cursor, *, uid: bool) -> Answer:
     items = prepare(take_items(cursor), uid=uid)
     cursor.end()
     view = _view(server)
-    chosen = _chosen(server, numbers, uid=uid)
-    number = 0
+    chosen = _numbered(view.uids, _chosen(server, numbers, uid=uid))
+    makers = brief(items)
     missing = False
-    for one in chosen:
-        number = number + 1 if number and view.uids[number] == one else _number(view.uids, one)
+    for number, one in chosen:
         try:
-            yield from _fetch_one(server, view, number, one, items)
+            if makers is None:
+                yield from _fetch_one(server, view, number, one, items)
+            else:
+                message = view.message(one)
+                made = b" ".join([make(message) for make in makers])
+                yield b"* %d FETCH (%b)\r\n" % (number, made)
         except NoSuchMessage:
             missing = True
-        if number >= len(view.uids):
-            number = 0
     if missing:
         raise _gone()
     return "Fetch completed"
+
+
+def _numbered(uids: Sequence[int], chosen: list[int]) -> Iterator[tuple[int, int]]:
+    """Give number and UID; most often one follows the other."""
+    number = 0
+    for uid in chosen:
+        if number >= len(uids) or uids[number] != uid:
+            number = _number(uids, uid) - 1
+        number += 1
+        yield number, uid
 
 
 def _fetch_one(

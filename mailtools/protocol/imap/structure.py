@@ -28,14 +28,14 @@ def envelope(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
             lists.setdefault(name, []).extend(parse_address_list(body))
         else:
             said[name] = body
-    senders = lists.get(b"from", [])
+    senders = _addresses(lists.get(b"from", []))
     subject = said.get(b"subject")
     parts = [
         nstring(said.get(b"date")),
         nstring(None if subject is None else _space.sub(b" ", subject)),
-        _addresses(senders),
-        _addresses(lists.get(b"sender") or senders),
-        _addresses(lists.get(b"reply-to") or senders),
+        senders,
+        _addresses(lists[b"sender"]) if lists.get(b"sender") else senders,
+        _addresses(lists[b"reply-to"]) if lists.get(b"reply-to") else senders,
         _addresses(lists.get(b"to", [])),
         _addresses(lists.get(b"cc", [])),
         _addresses(lists.get(b"bcc", [])),

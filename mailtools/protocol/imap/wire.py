@@ -23,6 +23,7 @@ _number = re.compile(rb"[0-9]{1,20}")
 _word = re.compile(rb"[^ \r\n(){\[]+")
 _pairs = re.compile(rb"\\(.)")
 _quotable = re.compile(rb'(["\\])')
+_plain = re.compile(rb"[ !#-\[\]-~]*\Z")
 _needs_literal = re.compile(rb"[\x00\r\n\x80-\xff]")
 _atom_only = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\]+\Z')
 
@@ -174,6 +175,8 @@ def mailbox_name(raw: bytes) -> str:
 
 def string(data: bytes) -> bytes:
     """Write a string: quoted where it can be, else as a literal; NUL, which IMAP has not, as 80."""
+    if _plain.match(data):
+        return b'"' + data + b'"'
     if _needs_literal.search(data):
         return b"{%d}\r\n%b" % (len(data), data.replace(b"\0", b"\x80"))
     return b'"' + _quotable.sub(rb"\\\1", data) + b'"'

@@ -4,7 +4,7 @@ A change is refused where the file would then have a fault, so a file that was r
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from mailtools.errors import Misconfigured, NoSuchMailbox, SystemTrouble, Usage
 from mailtools.services import text_file
@@ -50,14 +50,14 @@ class AccountBook:
                 raise Usage(f"{value!r} cannot stand in the accounts file")
         line = ":".join((*values, extra)).rstrip(":")
         faults: list[str] = []
-        place = read_account(line, self._maildir, faults, self._owner)
-        if not faults and place.maildir and place.uid < 0 and os.geteuid() == 0:
+        account = read_account(line, self._maildir, faults, self._owner)
+        if not faults and account.maildir and account.uid < 0 and os.geteuid() == 0:
             raise Usage("Whose is the mailbox? Say --uid, or set the control file mailbox-owner")
         with text_file.locked(self.path):
             lines = self._lines()
             if login.lower() in self._read(lines):
                 raise Usage(f"{login} is there already")
-            account = self._write([*lines, line])[login.lower()]
+            self._write([*lines, line])
         if account.maildir:
             make_maildir(account)
         return account
@@ -102,18 +102,17 @@ class AccountBook:
             raise SystemTrouble(detail=f"cannot read {self.path}: {error.strerror}") from error
         return text.split("\n") if text else []
 
-    def _read(self, lines: list[str]) -> dict[str, Account]:
+    def _read(self, lines: list[str]) -> Container[str]:
         faults: list[str] = []
         found = read_accounts("\n".join(lines), self._maildir, faults, self._owner)
         if faults:
             raise Misconfigured(detail="\n".join(f"{self.path}:{fault}" for fault in faults))
         return found
 
-    def _write(self, lines: list[str]) -> dict[str, Account]:
-        found = self._read(lines)
+    def _write(self, lines: list[str]) -> None:
+        self._read(lines)
         disk.make_directory(os.path.dirname(os.path.abspath(self.path)), 0o755, sync=True)
         text_file.rewrite(self.path, lines)
-        return found
 
 
 def make_maildir(account: Account) -> bool:

@@ -24,6 +24,13 @@ from mailtools.services.networks import contains, is_network
 MAILDIR = "~/Maildir"
 
 _not_in_login = re.compile(r"[ /\\]")
+_faultless = re.compile(
+    r"[A-Za-z0-9][!-.0-9;-\[\]-~]*"  # login
+    r":(?:x|[!*][^:]*|\{(?:" + "|".join(sorted(passwords.KNOWN)) + r")\}[^:]*)?"
+    r"(?::[0-9]*(?::[0-9]*"  # uid, gid
+    r"(?::[^:]*(?::(?:/[^:]*)?"  # gecos, home
+    r"(?::[^:]*:?)?)?)?)?)?\Z"  # shell, and no extra fields
+)
 _variable = re.compile(r"%([a-z%])")
 _NO_SECRET = "{SSHA512}" + "A" * 107 + "="  # fits nothing; checked where there is no account
 
@@ -78,7 +85,8 @@ class Accounts:
         self._system_users = system_users
         self._owner = owner or NOBODY
         self._seen: tuple[int, int, int] | None = None
-        self._accounts: dict[str, Account] = {}
+        self._accounts: dict[str, Account | str] = {}  # a str: the line, not yet looked into
+        self._scram: dict[str, bool] = {}
         self.app_passwords = AppPasswords(
             os.path.join(os.path.dirname(path), "app-passwords") if path else "",
             state and f"{state}/used",
@@ -92,19 +100,19 @@ class Accounts:
         """
         self._refresh()
         key = login.lower()
-        account = self._accounts.get(key)
+        account = self._get(key)
         if account:
             return account
         local, at, domain = key.rpartition("@")
         if at and not self._is_local(domain):
             return None
         name = local if at else key
-        return self._accounts.get(name) or self._system_user(name)
+        return self._get(name) or self._system_user(name)
 
     def everyone(self) -> list[Account]:
         """List the accounts of the file, in its order."""
         self._refresh()
-        return list(self._accounts.values())
+        return [account for key in list(self._accounts) if (account := self._get(key))]
 
     def authenticate(
         self, login: str, password: str, *, service: str = "imap", address: str = ""
@@ -131,6 +139,15 @@ class Accounts:
             raise BadCredentials
         return account
 
+    def all_can_scram(self, mechanism: str) -> bool:
+        """Whether every account could log in by this SCRAM mechanism; raise Misconfigured."""
+        self._refresh()
+        if mechanism not in self._scram:
+            secrets = map(_secret_of, self._accounts.values())
+            able = all(passwords.can_scram(secret, mechanism) for secret in secrets)
+            self._scram[mechanism] = able and bool(self._accounts) and not self._auth_program
+        return self._scram[mechanism] and not self.app_passwords.everything()
+
     def may_log_in(self, account: Account, service: str, address: str) -> bool:
         """Whether the extra fields let this account in: `nologin`, `services`, `allow_nets`."""
         fields = account.fields
@@ -149,8 +166,14 @@ class Accounts:
 
     def _decoy(self) -> str:
         """Give a secret for nobody: the work to check it is that of the first user's."""
-        first = next(iter(self._accounts.values()), None)
+        first = self._get(next(iter(self._accounts), ""))
         return first.secret if first and not passwords.locked(first.secret) else _NO_SECRET
+
+    def _get(self, key: str) -> Account | None:
+        found = self._accounts.get(key)
+        if isinstance(found, str):
+            found = self._accounts[key] = read_account(found, self._maildir, [], self._owner)
+        return found
 
     def _refresh(self) -> None:
         if not self.path:
@@ -165,6 +188,7 @@ class Accounts:
         except OSError as error:
             raise Misconfigured(detail=f"cannot read {self.path}: {error.strerror}") from error
         faults: list[str] = []
+        self._scram.clear()
         self._accounts = read_accounts(text, self._maildir, faults, self._owner)
         self._seen = seen if not faults else None
         if faults:
@@ -189,22 +213,29 @@ class Accounts:
 
 def read_accounts(
     text: str, maildir: str, faults: list[str], owner: tuple[int, int] = NOBODY
-) -> dict[str, Account]:
+) -> dict[str, Account | str]:
     """Read an accounts file: accounts by login in lower case; faults, as `line: what`, are added.
+
+    A line that is plain to see without a fault is given as it is: most files are long, and most
+    sessions ask for one account.
 
     `maildir` is the pattern, and `owner` the uid and gid, for accounts that name none.
     """
-    found: dict[str, Account] = {}
+    found: dict[str, Account | str] = {}
+    absolute = maildir[:1] in ("/", "~") or maildir[:2] == "%h"
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip() or line[0] == "#":
             continue
-        wrong: list[str] = []
-        account = read_account(line, maildir, wrong, owner)
-        key = account.name.lower()
+        name = line.partition(":")[0]
+        key = name.lower()
         if key in found:
-            wrong.append(f"{account.name} stands here a second time")
+            faults.append(f"{number}: {name} stands here a second time")
+        if absolute and _faultless.match(line):
+            found[key] = line
+            continue
+        wrong: list[str] = []
+        found[key] = read_account(line, maildir, wrong, owner)
         faults += (f"{number}: {what}" for what in wrong)
-        found[key] = account
     return found
 
 
@@ -246,6 +277,12 @@ def expand(pattern: str, login: str, home: str) -> str:
     if "%h" in pattern and not home:
         return ""
     return _variable.sub(lambda match: values.get(match[1], match[0]), pattern)
+
+
+def _secret_of(account: Account | str) -> str:
+    if isinstance(account, str):
+        return account.partition(":")[2].partition(":")[0]
+    return account.secret
 
 
 def _fields(extra: str) -> dict[str, str]:

@@ -108,12 +108,9 @@ class Login:
 
     def _all_have(self, mechanism: str) -> bool:
         try:
-            everyone = self._accounts.everyone()
-            app_passwords = self._accounts.app_passwords.everything()
+            return self._accounts.all_can_scram(mechanism)
         except Misconfigured:
             return False
-        able = (passwords.can_scram(account.secret, mechanism) for account in everyone)
-        return bool(everyone) and not app_passwords and all(able)
 
     def _usual_iterations(self, mechanism: str) -> int:
         for account in self._accounts.everyone():

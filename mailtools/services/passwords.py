@@ -38,7 +38,7 @@ _DIGESTS = {  # scheme: hashlib's name, whether a salt follows the digest
 _SIZES = {"md5": 16, "sha1": 20, "sha256": 32, "sha512": 64}
 _PLAIN = frozenset(("PLAIN", "CLEAR", "CLEARTEXT"))
 _ARGON = frozenset(("ARGON2I", "ARGON2ID"))
-_KNOWN = _PLAIN | _CRYPT | _ARGON | {*_DIGESTS, *scram.HASHES, "PBKDF2"}
+KNOWN = _PLAIN | _CRYPT | _ARGON | {*_DIGESTS, *scram.HASHES, "PBKDF2"}
 
 NEW_SCHEMES = ("YESCRYPT", "ARGON2ID", "BLF-CRYPT", "SHA512-CRYPT", "SCRAM-SHA-256", "SSHA512")
 """What `make` can write."""
@@ -55,7 +55,7 @@ def split(secret: str) -> tuple[str, str, str]:
 
 def known(secret: str) -> bool:
     """Whether we can check this secret's scheme."""
-    return split(secret)[0] in _KNOWN
+    return split(secret)[0] in KNOWN
 
 
 def locked(secret: str) -> bool:

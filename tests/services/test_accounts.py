@@ -4,9 +4,12 @@ import os
 import pwd
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mailtools.errors import AuthTrouble, BadCredentials, Misconfigured
-from mailtools.services.accounts import Accounts
+from mailtools.services import accounts as accounts_module
+from mailtools.services.accounts import Accounts, read_account, read_accounts
 
 FILE = """\
 # login:secret:uid:gid:gecos:home:shell:extra
@@ -167,3 +170,26 @@ def test_system_users_are_found_when_asked_for_but_never_root(monkeypatch, tmp_p
     assert Accounts("").find("gina") is None
     with pytest.raises(BadCredentials):
         accounts.authenticate("gina", "!")
+
+
+@given(st.from_regex(r"[A-Za-z0-9!.:/\\{}%x @=-]{0,30}", fullmatch=True) | st.text(max_size=30))
+def test_a_line_taken_for_faultless_has_no_fault(line):
+    taken = read_accounts(line, "~/Maildir", [])
+    wrong = []
+    if any(isinstance(value, str) for value in taken.values()):
+        read_account(line, "~/Maildir", wrong)
+    assert wrong == []
+
+
+def test_a_long_file_is_searched_without_reading_every_line(tmp_path, monkeypatch):
+    lines = (f"user{n}@example.net:{{PLAIN}}x{n}:1:2::/srv/{n}::\n" for n in range(1000))
+    (tmp_path / "accounts").write_text("".join(lines))
+    read = []
+    monkeypatch.setattr(
+        accounts_module, "read_account", lambda *a: read.append(a) or read_account(*a)
+    )
+    accounts = Accounts(str(tmp_path / "accounts"))
+    assert accounts.authenticate("user7@example.net", "x7").home == "/srv/7"
+    assert accounts.find("user7@example.net") is accounts.find("USER7@example.net")
+    assert len(read) == 1
+    assert len(accounts.everyone()) == 1000

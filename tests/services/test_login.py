@@ -56,8 +56,14 @@ def test_scram_is_offered_only_where_everybody_can_use_it(site):
     assert offered(site(bob=SCRAM, carol="{PLAIN}x")) == ("SCRAM-SHA-256", "PLAIN", "LOGIN")
     assert offered(site(bob=SCRAM, carol="{SSHA}x")) == ("PLAIN", "LOGIN")
     accounts = site(bob=SCRAM)
+    assert offered(accounts) == ("SCRAM-SHA-256", "PLAIN", "LOGIN")
     accounts.app_passwords.add("bob", "phone")
     assert offered(accounts) == ("PLAIN", "LOGIN")
+    site(bob="x")
+    assert offered(Accounts(accounts.path)) == ("PLAIN", "LOGIN")
+    accounts.app_passwords.remove("bob")
+    assert offered(Accounts(accounts.path)) == both
+    assert offered(Accounts(accounts.path, auth_program="/bin/false")) == ("PLAIN", "LOGIN")
     assert offered(site()) == ("PLAIN", "LOGIN")
 
 

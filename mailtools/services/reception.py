@@ -131,6 +131,7 @@ class Reception:
     def secured(self) -> None:
         """Forget who the peer said it was, and note the cipher."""
         self._hello, self._verb, self._account = "", "", None
+        self.trusted = self._relay_client or self._policy.lmtp
         self._see_tls()
 
     def hello(self, name: str, verb: str) -> None:

@@ -35,8 +35,8 @@ Domains whose mail is delivered here; `.example.org` takes its subdomains too.
 relay-clients | lines | none | smtpd-accept | Addresses and networks (192.0.2.0/24) that may relay.
 xclient-clients | lines | none | smtpd-accept | Addresses and networks of proxies that may say by \
 XCLIENT who their client is.
-proxies | lines | none | smtpd-accept | Addresses and networks of proxies that begin each \
-connection with a PROXY header.
+proxies | lines | none | smtpd-accept, pop3d, imapd | Addresses and networks of proxies that begin \
+each connection with a PROXY header.
 disk-floor | size | 64M | smtpd-accept | Octets that must stay free on the queue's disk; mail that \
 would not leave them is put off with 452.
 greet-delay | duration | 0 | smtpd-accept | How long the greeting waits; a peer that talks \

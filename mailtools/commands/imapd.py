@@ -7,7 +7,7 @@ import click
 
 from mailtools import log
 from mailtools.cli import command, etc_option, listen_options, spool_option
-from mailtools.commands.parts import accounts_of, tls_of
+from mailtools.commands.parts import accounts_of, networks_of, tls_of
 from mailtools.config import Config
 from mailtools.net.serve import Session, serve
 from mailtools.protocol.imap.server import refusal
@@ -46,6 +46,7 @@ def _service(etc: str, spool: str, tls: bool) -> Session:
     context = tls_of(config, needed=tls)
     host, plaintext = config.line("me"), config.flag("plaintext-login")
     append_limit = config.octets("message-size")
+    proxies = networks_of(config, "proxies")
     config.check()
     return ImapService(
         accounts,
@@ -54,4 +55,5 @@ def _service(etc: str, spool: str, tls: bool) -> Session:
         certificates=context,
         implicit_tls=tls,
         plaintext_login=plaintext,
+        proxies=proxies,
     ).session

@@ -7,6 +7,7 @@ import pwd
 from typing import TYPE_CHECKING
 
 from mailtools.services.accounts import Accounts
+from mailtools.services.networks import Networks, is_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,3 +83,14 @@ def tls_of(config: Config, *, needed: bool) -> Callable[[], SSLContext] | None:
     certificates = Certificates(certificate, key)
     certificates.context()  # what is wrong with it is said now
     return certificates.context
+
+
+def networks_of(config: Config, name: str) -> Networks:
+    """Read a list of addresses and networks; what is neither is a fault."""
+    found = []
+    for number, text in enumerate(config.lines(name), 1):
+        if is_network(text):
+            found.append(text)
+        else:
+            config.fault(name, number, f"{text!r} is neither an IP address nor a network")
+    return Networks(found)

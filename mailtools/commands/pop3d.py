@@ -6,7 +6,7 @@ import click
 
 from mailtools import log
 from mailtools.cli import command, etc_option, listen_options, spool_option
-from mailtools.commands.parts import accounts_of, tls_of
+from mailtools.commands.parts import accounts_of, networks_of, tls_of
 from mailtools.config import Config
 from mailtools.net.serve import Session, serve
 from mailtools.protocol.pop3_session import refusal
@@ -39,7 +39,13 @@ def _service(etc: str, spool: str, tls: bool) -> Session:
     accounts = accounts_of(config, state=f"{spool}/accounts")
     context = tls_of(config, needed=tls)
     host, plaintext = config.line("me"), config.flag("plaintext-login")
+    proxies = networks_of(config, "proxies")
     config.check()
     return Pop3Service(
-        accounts, host=host, certificates=context, implicit_tls=tls, plaintext_login=plaintext
+        accounts,
+        host=host,
+        certificates=context,
+        implicit_tls=tls,
+        plaintext_login=plaintext,
+        proxies=proxies,
     ).session

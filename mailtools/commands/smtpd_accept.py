@@ -8,12 +8,11 @@ import click
 
 from mailtools import log
 from mailtools.cli import command, etc_option, listen_options, spool_option
-from mailtools.commands.parts import accounts_of, directory_of, tls_of
+from mailtools.commands.parts import accounts_of, directory_of, networks_of, tls_of
 from mailtools.config import Config
 from mailtools.errors import Usage
 from mailtools.net.serve import serve
 from mailtools.protocol.smtp_session import Settings
-from mailtools.services.networks import Networks, is_network
 from mailtools.services.reception import Policy
 from mailtools.services.smtp_service import SmtpService, turn_away
 from mailtools.services.submission import Submission
@@ -59,8 +58,8 @@ def build(config: Config, queue: str, *, tls: bool, submission: bool, lmtp: bool
         queue=Queue(queue),
         directory=directory,
         accounts=accounts if config.file("accounts") and not lmtp else None,
-        relay_clients=networks(config, "relay-clients"),
-        xclient_clients=networks(config, "xclient-clients"),
+        relay_clients=networks_of(config, "relay-clients"),
+        xclient_clients=networks_of(config, "xclient-clients"),
         submission=Submission(accounts, directory, home, separators) if submission else None,
         lmtp=lmtp,
         starttls=context is not None and not tls,
@@ -80,18 +79,7 @@ def build(config: Config, queue: str, *, tls: bool, submission: bool, lmtp: bool
         starttls=policy.starttls,
         greet_delay=0.0 if submission or lmtp or tls else config.seconds("greet-delay"),
     )
-    proxies = networks(config, "proxies")
+    proxies = networks_of(config, "proxies")
     config.check()
     policy.queue.create()
     return SmtpService(policy, settings, context, tls, proxies)
-
-
-def networks(config: Config, name: str) -> Networks:
-    """Read a list of addresses and networks; what is neither is a fault."""
-    found = []
-    for number, text in enumerate(config.lines(name), 1):
-        if is_network(text):
-            found.append(text)
-        else:
-            config.fault(name, number, f"{text!r} is neither an IP address nor a network")
-    return Networks(found)

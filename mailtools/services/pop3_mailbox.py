@@ -31,6 +31,8 @@ from mailtools.protocol.pop3_server import Pop3Server
 from mailtools.services.accounts import Account, Accounts
 from mailtools.services.become import become
 from mailtools.services.login import Login
+from mailtools.services.networks import NOBODY, Networks
+from mailtools.services.proxied import true_peer
 from mailtools.store.disk import BUFFER, trouble
 from mailtools.store.lock import hold_folder
 from mailtools.store.maildir import Maildir
@@ -164,20 +166,26 @@ class Pop3Service:
         certificates: Callable[[], ssl.SSLContext] | None = None,
         implicit_tls: bool = False,
         plaintext_login: bool = False,
+        proxies: Networks = NOBODY,
     ) -> None:
         """Take the accounts and the name to greet as.
 
         `certificates` gives a TLS context for a session; `implicit_tls` starts TLS before the
-        greeting. `plaintext_login` takes passwords from the network without TLS.
+        greeting. `plaintext_login` takes passwords from the network without TLS. From `proxies` a
+        PROXY header is awaited, and believed.
         """
         self._accounts = accounts
         self._host = host
         self._certificates = certificates
         self._implicit_tls = implicit_tls
         self._plaintext_login = plaintext_login
+        self._proxies = proxies
 
-    def session(self, stream: Stream, peer: Peer) -> None:
+    def session(self, stream: Stream, connected: Peer) -> None:
         """Serve one session to its end; raise ConnectionDied or TlsTrouble when it breaks."""
+        peer = true_peer(stream, connected, self._proxies)
+        if peer is None:
+            return
         if self._implicit_tls:
             assert self._certificates
             stream.start_tls(self._certificates())

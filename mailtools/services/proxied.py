@@ -2,12 +2,28 @@
 
 from dataclasses import replace
 
-from mailtools.errors import TimedOut
+from mailtools import log
+from mailtools.errors import BadSyntax, TimedOut
 from mailtools.net.serve import Peer
 from mailtools.net.stream import Stream
 from mailtools.protocol.proxy import parse_proxy
+from mailtools.services.networks import Networks
 
 PATIENCE = 10.0  # seconds; a proxy sends its header at once
+
+
+def true_peer(stream: Stream, peer: Peer, proxies: Networks) -> Peer | None:
+    """Give whom a session is with; None where a proxy of the list did not say it, which is logged.
+
+    Raises ConnectionDied.
+    """
+    if peer.address not in proxies:
+        return peer
+    try:
+        return behind_proxy(stream, peer)
+    except (BadSyntax, TimedOut) as failure:
+        log.event("lost", client=peer, after="PROXY", reason=failure.text)
+        return None
 
 
 def behind_proxy(stream: Stream, proxy: Peer) -> Peer:

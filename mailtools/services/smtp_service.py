@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mailtools import log
-from mailtools.errors import BadSyntax, Failure, TimedOut
+from mailtools.errors import Failure
 from mailtools.mail.reply import reply
 from mailtools.net.drive import drive
 from mailtools.net.serve import Peer
@@ -15,7 +14,7 @@ from mailtools.net.stream import Stream
 from mailtools.protocol.smtp_server import SmtpServer
 from mailtools.protocol.smtp_session import Settings
 from mailtools.services.networks import NOBODY, Networks
-from mailtools.services.proxied import behind_proxy
+from mailtools.services.proxied import true_peer
 from mailtools.services.reception import Policy, Reception
 
 if TYPE_CHECKING:
@@ -36,16 +35,13 @@ class SmtpService:
 
     def __call__(self, stream: Stream, peer: Peer) -> None:
         """Serve one session; raise ConnectionDied or TlsTrouble where the connection broke."""
-        if peer.address in self.proxies:
-            try:
-                peer = behind_proxy(stream, peer)
-            except (BadSyntax, TimedOut) as failure:
-                log.event("lost", client=peer, after="PROXY", reason=failure.text)
-                return
+        found = true_peer(stream, peer, self.proxies)
+        if found is None:
+            return
         if self.implicit_tls:
             assert self.tls is not None
             stream.start_tls(self.tls())
-        drive(SmtpServer(Reception(self.policy, stream, peer), self.settings), stream, self.tls)
+        drive(SmtpServer(Reception(self.policy, stream, found), self.settings), stream, self.tls)
 
 
 def turn_away(name: str) -> Callable[[Failure], bytes]:

@@ -218,3 +218,23 @@ def test_delivery_goes_on_while_the_maildrop_is_locked(site: Site, maildir: Path
     pop.pass_("open sesame")
     assert pop.stat()[0] == 3
     pop.quit()
+
+
+def test_behind_a_proxy_the_client_is_whom_it_says(site: Site, maildir: Path):
+    site.set("plaintext-login", "yes")
+    site.set("proxies", "127.0.0.0/8")
+    server = site.listen("pop3d")
+    with socket.create_connection(server.address, timeout=30) as sock:
+        sock.sendall(b"PROXY TCP4 192.0.2.9 198.51.100.1 4000 110\r\nUSER alice\r\nPASS x\r\n")
+        with sock.makefile("rb") as talk:
+            assert talk.readline() == b"+OK mail.example.org POP3 ready\r\n"
+    assert "rip=192.0.2.9" in server.log_line("auth-failed ")
+
+
+def test_a_proxy_that_says_nothing_is_shut_out(site: Site, maildir: Path):
+    site.set("proxies", "127.0.0.1")
+    server = site.listen("pop3d")
+    with socket.create_connection(server.address, timeout=30) as sock:
+        sock.sendall(b"USER alice\r\n")
+        assert sock.recv(100) == b""
+    assert "after=PROXY" in server.log_line("lost ")

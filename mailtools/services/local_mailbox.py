@@ -166,6 +166,7 @@ class Mailboxes:
             if len(self._maildirs) >= MAILDIRS_MOST:
                 self._maildirs.clear()
             maildir = self._maildirs[path] = Maildir(path)
+            maildir.sweep()
         return maildir
 
 

@@ -362,6 +362,7 @@ class Maildir:
 
     def remove_folder(self, name: str) -> None:
         """Remove a subfolder with its messages, not with its subfolders; raise NoSuchFolder."""
+        maildir_folders.sweep(self.path)
         maildir_folders.remove(self.path, name)
 
     def rename_folder(self, name: str, target: str) -> None:

@@ -167,6 +167,20 @@ class UidList:
             raise disk.trouble(error, "read", self.path) from error
         return True
 
+    @property
+    def whole(self) -> bool:
+        """Whether every line of the file could be read, as of the last `refresh`."""
+        return self._whole
+
+    def rewrite(self) -> None:
+        """Write the file anew, with the records that could be read; messages keep their UIDs."""
+        with self.lock:
+            self.refresh()
+            if not self._validity:
+                self._start()
+            self._rewrite([], self._maildir.messages(fresh=True))
+            self.refresh()
+
     def _is_open(self, status: os.stat_result) -> bool:
         assert self._file
         held = os.fstat(self._file.fileno())

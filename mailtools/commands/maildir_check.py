@@ -1,0 +1,24 @@
+"""maildir-check: look a Maildir over, and mend it."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from mailtools.cli import command
+from mailtools.services.maildir_check import check
+
+
+@command("maildir-check")
+@click.option("--mend", is_flag=True, help="Mend what can be mended.")
+@click.argument("maildirs", metavar="MAILDIR...", nargs=-1, required=True)
+def main(*, mend: bool, maildirs: tuple[str, ...]) -> int:
+    """Say what is wrong with each MAILDIR and its folders, a line a fault."""
+    code = os.EX_OK
+    for maildir in maildirs:
+        for fault in check(maildir.rstrip("/") or "/", mend=mend):
+            click.echo(fault)
+            if not fault.mended:
+                code = os.EX_DATAERR
+    return code

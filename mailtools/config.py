@@ -69,7 +69,7 @@ maildir | line | ~/Maildir | smtpd-accept, local-deliver, pop3d, imapd, mail-acc
 of an account that names none; %u is the login, %n its local-part, %d its domain.
 message-size | size | 25M | smtpd-accept, sendmail, imapd | The largest message taken, in octets.
 recipients | number | 1000 | smtpd-accept | The most recipients of a message.
-hops | number | 100 | smtpd-accept | The most Received fields of a message.
+hops | number | 100 | smtpd-accept, sendmail | The most Received fields of a message.
 submit | line | /run/mailtools/submit | sendmail | Where sendmail gives mail when the queue is \
 not its caller's to write: the path of a Unix socket, or host:port.
 masquerade | line | none | sendmail | The domain of senders here, instead of `me`.

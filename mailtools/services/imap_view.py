@@ -230,7 +230,8 @@ class ImapView:
     def expunge(self, uids: Collection[int] | None) -> None:
         """Remove what is `\\Deleted`, of these or of all that the client knows."""
         self._look()
-        chosen = self.uids if uids is None else [uid for uid in self.uids if uid in set(uids)]
+        wanted = self._messages if uids is None else set(uids)
+        chosen = [uid for uid in self.uids if uid in wanted]
         removed = False
         for uid in chosen:
             if "T" in self._messages[uid].flags and uid not in self._gone:

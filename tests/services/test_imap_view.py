@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mailtools.errors import ConnectionDied
 from mailtools.protocol.imap.server import ImapServer
 from mailtools.services.imap_mailbox import ImapSession
 from mailtools.store import disk
@@ -321,6 +322,18 @@ def test_a_large_message_goes_out_in_pieces(maildir: Path) -> None:
             .encode()
             .startswith(b"* 4 FETCH (BODY[]<%d> {%d}\r\n%b)" % (start, len(part), part))
         )
+
+
+def test_a_message_cut_short_while_it_is_sent_ends_the_session(maildir: Path) -> None:
+    path = maildir / "cur" / "1700000009.M9P1.host:2,"
+    path.write_bytes(b"Subject: large\n\n" + b"0123456789\n" * 400_000)
+    talk = Talk(maildir)
+    talk.engine.receive(b"a FETCH 4 BODY.PEEK[]\r\n")
+    assert talk.engine.output().startswith(b"* 4 FETCH (BODY[] {")
+    with path.open("r+b") as file:
+        file.truncate(100)
+    with pytest.raises(ConnectionDied):
+        list(iter(talk.engine.output, b""))
 
 
 def test_a_mailbox_of_ten_thousand_is_listed_at_once(tmp_path: Path) -> None:

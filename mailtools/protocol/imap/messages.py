@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from mailtools.errors import BadSyntax, NoSuchFolder, NoSuchMessage
+from mailtools.errors import BadSyntax, ConnectionDied, Failure, NoSuchFolder, NoSuchMessage
 from mailtools.protocol.imap.fetch import (
     Fetched,
     Item,
@@ -164,9 +164,22 @@ def _fetch_one(
                 raise NoSuchMessage
             message = view.message(uid)
             items = with_flags(items)
-        yield from respond(number, items, Fetched(message, server.cache))
+        yield from _whole(respond(number, items, Fetched(message, server.cache)))
     finally:
         message.release()
+
+
+def _whole(response: Iterator[bytes]) -> Iterator[bytes]:
+    """Let nothing else be said within a response: one that cannot be ended ends the session."""
+    begun = False
+    try:
+        for piece in response:
+            yield piece
+            begun = True
+    except Failure as failure:
+        if begun:
+            raise ConnectionDied("A message became unreadable", detail=failure.detail) from failure
+        raise
 
 
 # -- STORE ----------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from mailtools.errors import (
     BadFolderName,
     BadSyntax,
+    ConnectionDied,
     Failure,
     NoSuchFolder,
     ShuttingDown,
@@ -318,6 +319,8 @@ class ImapServer(Engine):
                 return  # the end comes later
             if news != "none":
                 yield from self.news(expunges=news == "all")
+        except ConnectionDied:
+            raise
         except Failure as failure:
             if news == "all" and not isinstance(failure, BadSyntax):
                 yield from self._news_all_the_same()

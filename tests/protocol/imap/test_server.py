@@ -1,0 +1,103 @@
+"""The engine against peers that send anything, in any pieces."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mailtools.errors import BadCredentials
+from mailtools.protocol.imap.server import LITERAL_MOST, ImapServer
+from mailtools.services.imap_mailbox import ImapSession
+
+
+class Nobody:
+    """Lets nobody in."""
+
+    mechanisms = ("PLAIN", "LOGIN")
+
+    def __init__(self) -> None:
+        self.authority: Any = self
+
+    def authenticate(self, credentials: object) -> object:
+        raise BadCredentials
+
+    def open(self, identity: object, /) -> Any:
+        raise AssertionError("nobody was let in")
+
+
+@pytest.fixture(scope="module")
+def maildir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("Maildir")
+    for name in ("cur", "new", "tmp"):
+        (path / name).mkdir()
+    for number in range(3):
+        (path / "cur" / f"{1700000000 + number}.M1P1.host:2,").write_bytes(
+            b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\nx\n--b--\n"
+        )
+    return path
+
+
+def said(engine: ImapServer, pieces: list[bytes]) -> bytes:
+    result = b""
+    for piece in [b"", *pieces]:
+        if piece:
+            engine.receive(piece)
+        while output := engine.output():
+            result += output
+    return result
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    ends = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
+    return [data[start:end] for start, end in pairwise(ends)]
+
+
+tokens = st.sampled_from(
+    [
+        "a ", "EXAMINE INBOX", "FETCH ", "UID ", "SEARCH ", "STATUS INBOX (MESSAGES)", "LIST ",
+        '"" ', "*", "%", "1:*", "1", "(", ")", " ", "FLAGS", "BODY.PEEK[", "]", "1.MIME", "<0.5>",
+        "ENVELOPE", "BODYSTRUCTURE", "SUBJECT x", "OR ", "NOT ", "RETURN (ALL)", "CHARSET ",
+        "{3}", "{3+}", "{99999999}", "{99999999+}", "\r\n", "\n", "IDLE", "DONE", "LOGIN ",
+        "AUTHENTICATE PLAIN", "=", "STARTTLS", "NOOP", "ID (", "NIL", "\\Seen", "\0", "\xff", "$",
+        "HEADER.FIELDS (", "LSUB ", "APPEND NoSuch ", "BINARY.SIZE[", "CAPABILITY", "~",
+    ]
+)  # fmt: skip
+dialogs = st.lists(tokens, max_size=40).map(lambda words: "".join(words).encode("latin-1"))
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(dialogs | st.binary(max_size=80), st.lists(st.integers(0, 400), max_size=6))
+def test_any_chunking_gives_the_same_answers(
+    maildir: Path, dialog: bytes, places: list[int]
+) -> None:
+    def logged_in() -> ImapServer:
+        return ImapServer(None, session=ImapSession(str(maildir), append_limit=100))
+
+    def stranger() -> ImapServer:
+        return ImapServer(Nobody(), secure=True)
+
+    for make in (logged_in, stranger):
+        assert said(make(), [dialog]) == said(make(), cut(dialog, places))
+
+
+def test_a_stranger_cannot_make_us_hold_much() -> None:
+    engine = ImapServer(Nobody(), secure=True)
+    answer = said(engine, [b"a LOGIN {%d}\r\n" % (LITERAL_MOST + 1)])
+    assert b"a NO [TOOBIG]" in answer
+    for _ in range(100):
+        engine.receive(b"x" * 10000)
+        assert engine.output() == b""
+        assert len(engine._input) < 100_000
+    assert said(engine, [b"\r\nb NOOP\r\n"]).endswith(b"b OK Noop completed\r\n")
+
+
+def test_a_literal_that_comes_unasked_is_passed_over() -> None:
+    engine = ImapServer(Nobody(), secure=True)
+    answer = said(engine, [b"a LOGIN {900000+}\r\n", *[b"a NOOP\r\n" * 1000] * 112, b"a NOO" * 800])
+    assert b"OK" not in answer.partition(b"ready")[2]
+    assert said(engine, [b" x\r\nb NOOP\r\n"]) == (
+        b"a NO [TOOBIG] Literal is too large\r\nb OK Noop completed\r\n"
+    )

@@ -5,6 +5,7 @@ What a peer took is said at the moment its 250 came: nothing of ours can take th
 """
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +14,12 @@ from unittest import mock
 
 from crash.scenario import Say, Scenario
 
+from mailtools.mail.address import Address
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.report import DELAYED, FAILED, RELAYED, Report
 from mailtools.services.agent import Deliver, Job, answer
 from mailtools.services.attempt import Attempts
-from mailtools.services.directory import OneMaildir
+from mailtools.services.directory import OneMaildir, Target, Where
 from mailtools.services.local import Local
 from mailtools.services.notify import Notifier
 from mailtools.services.schedule import Schedule
@@ -25,8 +27,9 @@ from mailtools.services.transports import Transports
 from mailtools.store.maildir import Maildir
 from mailtools.store.queue import Entry, Queue, State
 
-ID = "1700000000.M000001P1R00000001"
-START = 1700000060.0  # the first pass
+ARRIVED = int(time.time())  # what local-deliver sends on arrives now, too
+ID = f"{ARRIVED}.M000001P1R00000001"
+START = ARRIVED + 60.0  # the first pass
 HOUR = 3600.0
 MESSAGE = b"Subject: crash\n\n" + b"0123456789\n" * 20
 
@@ -97,15 +100,63 @@ def deliver_here(folder: Path, say: Say) -> None:
     Run(folder, agent(folder).deliver).pass_(START)
 
 
-def check_here(folder: Path, said: list[str]) -> None:
-    finish(folder, agent(folder).deliver)
-    maildir = Maildir(str(folder / "Maildir"))
+def texts_of(path: Path) -> list[bytes]:
+    """All messages in a Maildir."""
+    maildir = Maildir(str(path))
     texts = []
     for message in maildir.messages():
         with maildir.open(message) as file:
             texts.append(file.read())
+    return texts
+
+
+def check_here(folder: Path, said: list[str]) -> None:
+    finish(folder, agent(folder).deliver)
+    texts = texts_of(folder / "Maildir")
     assert len(texts) == 1, f"delivered {len(texts)} times"
     assert texts[0].endswith(MESSAGE)
+
+
+# -- a list: a Maildir here, and an address elsewhere --------------------------------------------
+
+
+class List:
+    """bob@example.org leads to a Maildir and to d@example.net."""
+
+    def __init__(self, folder: Path) -> None:
+        self._maildir = str(folder / "Maildir")
+
+    def resolve(self, address: Address) -> tuple[Target, ...]:
+        return (
+            Target(Where.MAILDIR, self._maildir, by_hand=True),
+            Target(Where.FORWARD, "d@example.net"),
+        )
+
+
+def both(folder: Path, say: Say) -> Deliver:
+    """The agents of a host: its own addresses to the list, the others to their hosts."""
+    here = Local(List(folder), Queue(str(folder / "queue")))
+    there = Peers(say, busy=False, trace=b"Delivered-To: bob@example.org\n")
+
+    def deliver(job: Job) -> Iterator[Report]:
+        mine = job.forward_paths[0].endswith("@example.org")
+        return here.deliver(job) if mine else there.deliver(job)
+
+    return deliver
+
+
+def expand(folder: Path, say: Say) -> None:
+    run = Run(folder, both(folder, say))
+    run.pass_(START)
+    run.pass_(START + HOUR)
+
+
+def check_expand(folder: Path, said: list[str]) -> None:
+    names = len(list(Queue(str(folder / "queue")).all()))
+    finish(folder, both(folder, said.append))
+    texts = [text for text in texts_of(folder / "Maildir") if text.endswith(MESSAGE)]
+    assert len(texts) == 1, f"delivered {len(texts)} times"
+    count_taken(said, "d@example.net", max(2, names + 1))
 
 
 # -- to other hosts -------------------------------------------------------------------------------
@@ -114,8 +165,8 @@ def check_here(folder: Path, said: list[str]) -> None:
 class Peers:
     """Hosts elsewhere: what they take is said; `b@` is busy at first, `c@` knows nobody."""
 
-    def __init__(self, say: Say, busy: bool) -> None:
-        self._say, self.busy = say, busy
+    def __init__(self, say: Say, busy: bool, trace: bytes = b"") -> None:
+        self._say, self.busy, self._trace = say, busy, trace
 
     def deliver(self, job: Job) -> Iterator[Report]:
         message = job.message()
@@ -130,7 +181,7 @@ class Peers:
                     failed = re.findall(rb"Final-Recipient: rfc822; *(\S+)", message)
                     self._say(f"DSN {b' '.join(failed).decode()}")
                 else:
-                    assert message == MESSAGE
+                    assert message == self._trace + MESSAGE
                     self._say(f"taken {path}")
                 yield Report(path, RELAYED, "2.0.0", "said 250 2.0.0 ok")
 
@@ -205,6 +256,7 @@ def check_fail(folder: Path, said: list[str]) -> None:
 
 
 SCENARIOS = [
+    Scenario("run-list", prepare_with("bob@example.org"), expand, check_expand, stops=12),
     Scenario("run-maildir", prepare_with("bob@example.org"), deliver_here, check_here, stops=8),
     Scenario(
         "run-deferral",

@@ -12,6 +12,9 @@ import pytest
 from conftest import BIN, Site
 from imap_client import Client
 
+from mailtools.protocol import sasl_client
+from mailtools.protocol.sasl import decode, encode
+
 MESSAGE = b"Subject: hello\n\nbye\n"
 
 
@@ -189,3 +192,57 @@ def test_a_large_message_there_and_back(site: Site, maildir: Path) -> None:
         }
         piece = client.ok("FETCH 2 BODY.PEEK[]<4000001.1000>").fetched()[2]
         assert piece == {"BODY[]<4000001>": text[4000001:4001001]}
+
+
+def test_scram_needs_no_tls(site: Site) -> None:
+    site.account("alice")
+    server = site.listen("imapd")
+    with dial(server.address) as client:
+        assert b"AUTH=SCRAM-SHA-256" in client.greeting
+        ours = sasl_client.start("SCRAM-SHA-256", "alice", "secret")
+        assert ours.initial is not None
+        tag = client.start(f"AUTHENTICATE SCRAM-SHA-256 {encode(ours.initial).decode()}")
+        for _ in range(2):
+            challenge = client.response()
+            assert challenge.startswith(b"+ ")
+            client.send(encode(ours.respond(decode(challenge[2:].strip()))) + b"\r\n")
+        assert client.finish(tag).status == "OK"
+        ours.finish()
+        assert client.ok("SELECT INBOX").code == "READ-WRITE"
+
+
+def test_many_writers_and_a_reader(site: Site, maildir: Path) -> None:
+    """Appends, copies, moves and removals side by side: each UID is one message, told once."""
+    command = [sys.executable, str(BIN / "imapd"), "--maildir", str(maildir)]
+    clients = [imap_client.piped(command, env=site.environ) for _ in range(4)]
+    reader, *writers = clients
+    reader.ok("SELECT INBOX")
+    known = 1
+    for number, writer in enumerate(writers):
+        writer.ok("SELECT INBOX")
+        writer.do(f"CREATE Box{number}")
+    for turn in range(10):
+        message = f"Subject: {turn}\r\n\r\n".encode()
+        head = f"APPEND INBOX {{{len(message)}+}}\r\n".encode()
+        tags = [writer.start(head + message) for writer in writers]  # all at once
+        codes = [writer.finish(tag) for writer, tag in zip(writers, tags, strict=True)]
+        assert len({result.code for result in codes}) == 3
+        tags = [
+            writer.start(f"UID MOVE {3 * turn + 2 + n} Box{n}") for n, writer in enumerate(writers)
+        ]
+        assert all(w.finish(tag).status == "OK" for w, tag in zip(writers, tags, strict=True))
+        put(maildir, f"180000000{turn}.M1P1.h")
+        for line in reader.ok("NOOP").untagged:
+            if line.endswith(b" EXPUNGE\r\n"):
+                known -= 1
+            elif line.endswith(b" EXISTS\r\n"):
+                known = int(line.split()[1])
+    uids = [int(items["UID"]) for items in reader.ok("FETCH 1:* UID").fetched().values()]
+    assert len(uids) == known
+    assert uids == sorted(set(uids))
+    boxes = reader.ok('LIST "" Box% RETURN (STATUS (MESSAGES))').starting("STATUS")
+    kept = sum(int(line.split()[-1].rstrip(b")\r\n")) for line in boxes)
+    assert kept + known == 1 + 30 + 10
+    for client in clients:
+        client.ok("LOGOUT")
+        client.close()

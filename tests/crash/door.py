@@ -20,17 +20,3 @@ def standing(guard: Callable[..., Any]) -> Iterator[None]:
         yield
     finally:
         disk._call = before
-
-
-def count(body: Callable[[], object]) -> int:
-    """Run `body` and count its disk calls."""
-    calls = 0
-
-    def guard(function: Call, *arguments: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        return function(*arguments)
-
-    with standing(guard):
-        body()
-    return calls

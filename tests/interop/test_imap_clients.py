@@ -187,11 +187,49 @@ def test_mbsync_over_tls(tls_server: Server, ca: Path, tmp_path: Path, mailbox: 
     sync_both_ways(tmp_path, account, mailbox)
 
 
-def test_mbsync_through_a_pipe(secure_site: Site, tmp_path: Path, mailbox: Path) -> None:
+def by_pipe(site: Site, mailbox: Path) -> str:
+    """A shell command that is a session on the mailbox."""
     imapd = Path(__file__).parents[2] / "bin" / "imapd"
-    path = secure_site.environ["PATH"]
-    tunnel = f'Tunnel "PATH={path} {imapd} --etc {secure_site.etc} --maildir {mailbox}"'
-    sync_both_ways(tmp_path, tunnel, mailbox)
+    return f"PATH={site.environ['PATH']} {imapd} --etc {site.etc} --maildir {mailbox}"
+
+
+def test_mbsync_through_a_pipe(secure_site: Site, tmp_path: Path, mailbox: Path) -> None:
+    sync_both_ways(tmp_path, f'Tunnel "{by_pipe(secure_site, mailbox)}"', mailbox)
+
+
+# -- offlineimap ----------------------------------------------------------------------------------
+
+
+def test_offlineimap_through_a_pipe(secure_site: Site, tmp_path: Path, mailbox: Path) -> None:
+    program = need("offlineimap")
+    near = tmp_path / "near"
+    tunnel = by_pipe(secure_site, mailbox)
+    config = tmp_path / "offlineimaprc"
+    config.write_text(
+        f"[general]\naccounts = a\nmetadata = {tmp_path}/meta\nui = quiet\n"
+        "[Account a]\nlocalrepository = near\nremoterepository = far\n"
+        f"[Repository near]\ntype = Maildir\nlocalfolders = {near}\n"
+        f"[Repository far]\ntype = IMAP\nremoteuser = alice\npreauthtunnel = {tunnel}\n"
+    )
+
+    def sync() -> None:
+        done = subprocess.run(
+            [program, "-o", "-c", str(config)], capture_output=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, (done.stdout + done.stderr).decode()
+
+    sync()
+    assert len(texts(near / "INBOX")) == 3
+    first, second, *_ = sorted(near.glob("INBOX/*/[0-9]*"))
+    first.rename(near / "INBOX" / "cur" / f"{first.name.partition(':')[0]}:2,RS")
+    second.unlink()
+    (near / "INBOX" / "new" / "1800000000_0.1.near").write_bytes(
+        b"Subject: from near\nDate: Tue, 1 Jul 2025 10:00:00 +0000\nMessage-ID: <n@near>\n\nx\n"
+    )
+    sync()
+    assert len(texts(mailbox)) == 3
+    assert any(b"from near" in text for text in texts(mailbox))
+    assert any(path.name.endswith(":2,RS") for path in (mailbox / "cur").iterdir())
 
 
 # -- mutt -----------------------------------------------------------------------------------------

@@ -200,9 +200,11 @@ class Loop:
 
     def turn(self) -> None:
         """Wait for something to happen, and see to all that did."""
+        wait = max(0.0, self._next_tick - time.monotonic()) if self._timed else None
+        if self._soon:
+            wait = 0.0  # what happens now may be what the caller waits for
         while self._soon:
             self._soon.popleft()()
-        wait = max(0.0, self._next_tick - time.monotonic()) if self._timed else None
         for key, events in self._selector.select(wait):
             key.data(events)
         now = time.monotonic()

@@ -11,7 +11,7 @@ import selectors
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 
@@ -19,6 +19,7 @@ from mailtools import log
 from mailtools.errors import Failure
 from mailtools.mail.report import DELAYED, Report
 from mailtools.services.attempt import Attempts
+from mailtools.services.lookout import GATHER, Lookout
 from mailtools.services.notify import Notifier
 from mailtools.services.pool import Pool
 from mailtools.services.schedule import Schedule
@@ -30,14 +31,8 @@ from mailtools.store.history import History
 from mailtools.store.queue import Place, Queue
 from mailtools.store.queue_sweep import sweep
 
-WINDOW = 5000  # entries in hand at most
 CROWD = 1000  # jobs that wait for a destination, from which on its entries stay where they are
-LOOK_AGAIN = 300.0  # seconds between looks at the queue when nothing wakes us
 UNSTICK = 30.0  # seconds before what the disk refused is tried again
-LOOK_SHARE = 5  # a look at new/ is followed by so many times its own duration without one
-BUSY = 16  # entries in hand, from which on we rather gather than hurry
-GATHER = 0.003  # seconds
-SHARE = 100  # entries taken in hand before agents are looked after again
 NO_ANSWER = frozenset(("4.4.1", "4.4.3", "4.4.4"))  # RFC 3463: no host, no directory, no route
 
 
@@ -73,17 +68,11 @@ class Run:
         self._history = History(f"{queue.path}/history")
         self._pools: dict[str, Pool] = {}
         self._selector = selectors.DefaultSelector()
-        self._stopping = self._hangup = self._look = False
-        self._next_look = 0.0
-        self._next_whole = 0.0
-        self._whole = True
-        self._next_unstick = 0.0
-        self._places: Iterator[Place] | None = None
-        self._day = 0.0
-        self._looked = 0.0
+        self._lookout = Lookout(queue, self._attempts)
         self._parked: dict[tuple[str, str], tuple[Assignment, set[str]]] = {}
-        self._parked_ids: set[str] = set()
-        self._unreadable: dict[str, float] = {}
+        self._stopping = self._hangup = False
+        self._next_unstick = 0.0
+        self._day = 0.0
 
     # -- the two ways -----------------------------------------------------------------------------
 
@@ -96,19 +85,17 @@ class Run:
         self._sweep()
         if selection:
             self._take_selected(selection)
-        self._look = not selection
+        lookout = self._lookout
+        lookout.wanted = not selection
         while not self._stopping:
-            if not selection and self._look_now():
-                self._begin_look()
-            self._take_some()
+            if not selection:
+                lookout.go_on(self._take)
             self._turn()
-            if self._places is not None:
-                self._listen(0.0)
-            elif self._busy():
+            if lookout.looking or self._busy():
                 self._listen(self._pause())
-            elif not self._look:
+            elif not lookout.wanted or selection:
                 self._listen(0.0)  # the trigger may have been pulled meanwhile, also by us
-                if selection or not self._look:
+                if selection or not lookout.wanted:
                     break
         return self._close()
 
@@ -117,14 +104,12 @@ class Run:
         self._open()
         for command in (LOCAL, RELAY):
             self._start(self._pool(command))
-        self._look = True
+        self._lookout.wanted = True
         while not self._stopping:
             self._sweep()
-            if self._look_now():
-                self._begin_look()
-            self._take_some()
+            self._lookout.go_on(self._take)
             self._turn()
-            self._listen(0.0 if self._places is not None else self._pause())
+            self._listen(self._pause())
             if self._hangup:
                 self._reload()
         return self._close()
@@ -166,9 +151,11 @@ class Run:
                 self._unreported(assignment, text, now)
 
     def _listen(self, timeout: float) -> None:
-        if timeout and len(self._attempts.in_hand) >= BUSY:
+        if timeout and self._lookout.busy:
             time.sleep(GATHER)  # many reports at a time cost less than one by one
         for key, events in self._selector.select(timeout):
+            if self._selector.get_map().get(key.fd) is not key:
+                continue  # its agent was lost just now
             if key.data is None:
                 self._hear(key.fd)
             else:
@@ -184,76 +171,18 @@ class Run:
             os.read(fd, 65536)
         except BlockingIOError:
             return
-        self._look = True
+        self._lookout.wanted = True
 
     def _pause(self) -> float:
-        now, clock = time.time(), time.monotonic()
-        pauses = [LOOK_AGAIN]
-        if not self._full():
-            pauses.append(self._attempts.next_due - now)
-            if self._look:
-                pauses.append(self._next_look - clock)
+        pauses = [self._lookout.pause()]
         if self._attempts.stuck:
-            pauses.append(self._next_unstick - clock)
+            pauses.append(self._next_unstick - time.monotonic())
         for pool in self._pools.values():
             if pool.dealer.waiting and pool.restart > 0:
                 pauses.append(pool.restart)
         return max(min(pauses), 0.0)
 
     # -- the queue --------------------------------------------------------------------------------
-
-    def _full(self) -> bool:
-        return len(self._attempts.in_hand) >= WINDOW
-
-    def _look_now(self) -> bool:
-        if self._places is not None or self._full():
-            return False
-        clock = time.monotonic()
-        if self._look:
-            return clock >= self._next_look
-        if time.time() >= self._attempts.next_due:
-            return True
-        return clock >= self._next_look + LOOK_AGAIN
-
-    def _begin_look(self) -> None:
-        self._look = False
-        self._looked = 0.0
-        now, clock = time.time(), time.monotonic()
-        # The folders of wait/ are looked at when one is due, and now and then; else new/ alone.
-        self._whole = clock >= self._next_whole or now >= self._attempts.next_due
-        self._places = self._queue.due(now) if self._whole else self._queue.new()
-
-    def _take_some(self) -> None:
-        """Take in hand some more of what is due; a share at a time, so that agents never wait."""
-        if self._places is None:
-            return
-        began = time.monotonic()
-        now = time.time()
-        in_hand = self._attempts.in_hand
-        taken = 0
-        for place in self._places:
-            id_ = place.id
-            if id_ in in_hand or id_ in self._parked_ids or self._unreadable.get(id_, 0.0) > now:
-                continue
-            self._take(place, now)
-            taken += 1
-            if taken >= SHARE or self._full():
-                break
-        else:
-            self._end_look(now)
-        self._looked += time.monotonic() - began
-        if self._full():
-            self._places, self._look = None, True
-        pause = max(self._looked * LOOK_SHARE, GATHER if len(in_hand) >= BUSY else 0.0)
-        self._next_look = time.monotonic() + pause
-
-    def _end_look(self, now: float) -> None:
-        self._places = None
-        if self._whole:
-            self._queue.tidy(now)
-            due = self._queue.next_due()
-            self._attempts.next_due = float("inf") if due is None else due
-            self._next_whole = time.monotonic() + LOOK_AGAIN
 
     def _take(self, place: Place, now: float) -> None:
         assignments = self._open_entry(place, now)
@@ -273,22 +202,21 @@ class Run:
         key = assignment.agent, assignment.destination
         _, ids = self._parked.setdefault(key, (assignment, set()))
         ids.add(assignment.id)
-        self._parked_ids.add(assignment.id)
+        self._lookout.leave(assignment.id)
 
     def _unpark(self) -> None:
         """Look again at what was left, where its destination has room now."""
         for key, (assignment, ids) in list(self._parked.items()):
             if not self._crowded(assignment, CROWD // 2):
                 del self._parked[key]
-                self._parked_ids -= ids
-                self._look, self._next_whole = True, 0.0
+                self._lookout.take_again(ids)
 
     def _open_entry(self, place: Place, now: float) -> list[Assignment]:
         try:
             return self._attempts.take(place, now)
         except Failure as failure:
             log.event("trouble", id=place.id, detail=failure.detail or failure.text)
-            self._unreadable[place.id] = now + LOOK_AGAIN
+            self._lookout.avoid(place.id)
             return []
 
     def _put(self, assignment: Assignment, now: float) -> None:

@@ -186,10 +186,12 @@ class Queue:
             yield from self._list(f"wait/{minute}", State.WAIT, from_minute(minute))
         yield from self.new()
 
-    def next_due(self) -> float | None:
-        """When the earliest waiting entry is due, in seconds since 1970; None: nothing waits."""
-        minutes = self.minutes()
-        return from_minute(minutes[0]) if minutes else None
+    def next_due(self, after: float = 0.0) -> float | None:
+        """When the earliest waiting entry is due, of those due after `after`; None: nothing is."""
+        for minute in self.minutes():
+            if (when := from_minute(minute)) > after:
+                return when
+        return None
 
     def find(self, id_: str) -> Place | None:
         """Find an entry by its ID, wherever it is; None where there is none."""

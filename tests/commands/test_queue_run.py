@@ -219,6 +219,26 @@ def test_waiting_it_tries_again_when_the_minute_has_come(host: Host) -> None:
     assert f" id={id_} " in log_lines(process, "delivered ")[0]
 
 
+def test_what_is_in_hand_for_long_costs_nothing_meanwhile(host: Host) -> None:
+    host.agent("local-deliver", SLOW)
+    gate = host.agents / "local-deliver.gate"
+    os.mkfifo(gate)
+    id_ = host.put("bob@example.org")
+    host.queue.defer(host.queue.open(id_), time.time() - 90)
+    process = host.start()
+    log_lines(process, "begun")
+
+    def used() -> int:
+        words = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(words[11]) + int(words[12])  # clock ticks
+
+    before = used()
+    assert subprocess.run(["sleep", "1"], check=True).returncode == 0
+    assert used() - before < 20  # of 100: it does not spin
+    gate.write_text("")
+    log_lines(process, "removed ")
+
+
 def test_a_second_run_wakes_the_first_and_exits(host: Host) -> None:
     process = host.start()
     first = host.put("slow@example.org")
@@ -425,15 +445,15 @@ def test_a_crowd_for_one_destination_keeps_nobody_else_out(host: Host) -> None:
     small.write_text(
         "import sys\n"
         "sys.argv[0] = 'queue-run'\n"
-        "from mailtools.services import run\n"
-        "run.WINDOW, run.CROWD = 20, 5\n"
+        "from mailtools.services import lookout, run\n"
+        "lookout.WINDOW, run.CROWD = 20, 5\n"
         "from mailtools.commands.queue_run import main\n"
         "main()\n"
     )
     host.agent("relay-send", SLOW)
     os.mkfifo(host.agents / "relay-send.gate")  # it waits for ever, until told
     host.site.set("relay-agents", "1")
-    crowd = [host.put(f"u{number}@example.net") for number in range(60)]
+    crowd = [host.put(f"u{number}@example.net") for number in range(24)]
     process = subprocess.Popen(
         [sys.executable, str(small), "--wait"], env=host.environ, stderr=subprocess.PIPE
     )

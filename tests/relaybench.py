@@ -14,14 +14,14 @@ from mailtools.mail.envelope import Envelope, ForwardPath, encode
 from mailtools.mail.report import Report
 from mailtools.net.dns import Resolver
 from mailtools.net.loop import Loop
-from mailtools.protocol.smtp_transaction import Login
+from mailtools.protocol.smtp.transaction import Login
 from mailtools.services.agent import Job
-from mailtools.services.connections import Pool
-from mailtools.services.relay import Relay
-from mailtools.services.relay_agent import RelayAgent
-from mailtools.services.route import Routes, parse_route
-from mailtools.services.tls_policy import Contexts
-from mailtools.services.tls_rules import TlsRules
+from mailtools.services.relay.agent import RelayAgent
+from mailtools.services.relay.connections import Pool
+from mailtools.services.relay.relay import Relay
+from mailtools.services.relay.route import Routes, parse_route
+from mailtools.services.relay.tls_policy import Contexts
+from mailtools.services.relay.tls_rules import TlsRules
 
 MESSAGE = b"Subject: hello\n\nText.\n"
 SAID = "Subject: hello\r\nText.\r\n"

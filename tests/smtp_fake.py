@@ -11,8 +11,8 @@ from mailtools.errors import (
     RelayDenied,
 )
 from mailtools.mail.address import Address
-from mailtools.protocol import sasl
-from mailtools.protocol.scram import ScramKeys
+from mailtools.protocol.sasl import server as sasl
+from mailtools.protocol.sasl.scram import ScramKeys
 
 LOCAL = "example.org"
 USERS = ("bob", "carol", "postmaster", "jürgen")

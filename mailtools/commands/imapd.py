@@ -11,7 +11,7 @@ from mailtools.commands.parts import accounts_of, networks_of, tls_of
 from mailtools.config import Config
 from mailtools.net.serve import Session, serve
 from mailtools.protocol.imap.server import refusal
-from mailtools.services.imap_session import ImapService, open_maildir, preload, serve_maildir
+from mailtools.services.imap.session import ImapService, open_maildir, preload, serve_maildir
 
 
 @command("imapd")

@@ -10,8 +10,8 @@ from mailtools.config import Config
 from mailtools.errors import Usage
 from mailtools.mail.address import parse_address
 from mailtools.services.agent import LOCAL_EXITS, deliver_once, serve_jobs
-from mailtools.services.directory import OneMaildir
-from mailtools.services.local import Local
+from mailtools.services.local.delivery import Local
+from mailtools.services.local.directory import OneMaildir
 from mailtools.store.queue import Queue
 
 AHEAD = 20  # jobs that may wait in the pipe, so that none is waited for

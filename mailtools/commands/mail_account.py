@@ -10,9 +10,9 @@ from mailtools.cli import command, etc_option, spool_option
 from mailtools.commands.parts import accounts_of, mailbox_owner
 from mailtools.config import Config
 from mailtools.errors import NoSuchMailbox, Usage
-from mailtools.services import account_list, passwords
-from mailtools.services.account_book import LOCKED, AccountBook
-from mailtools.services.accounts import Accounts
+from mailtools.services.access import account_list, passwords
+from mailtools.services.access.account_book import LOCKED, AccountBook
+from mailtools.services.access.accounts import Accounts
 
 _ALLOWED = {  # verb: names it takes, options it takes
     "add": (

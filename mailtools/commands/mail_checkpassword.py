@@ -10,10 +10,10 @@ from mailtools.cli import command, complain, etc_option, spool_option
 from mailtools.commands.parts import accounts_of
 from mailtools.config import Config
 from mailtools.errors import BadCredentials, Failure, SystemTrouble, Usage
-from mailtools.protocol.sasl import Password
-from mailtools.services.become import become
-from mailtools.services.checkpassword import MOST, read_request
-from mailtools.services.login import Login
+from mailtools.protocol.sasl.server import Password
+from mailtools.services.access.become import become
+from mailtools.services.access.checkpassword import MOST, read_request
+from mailtools.services.access.login import Login
 
 WRONG, MISUSED, TROUBLE = 1, 2, 111  # the interface's exit codes
 

@@ -6,15 +6,15 @@ import os
 import pwd
 from typing import TYPE_CHECKING
 
-from mailtools.services.accounts import Accounts
-from mailtools.services.networks import Networks, is_network
+from mailtools.services.access.accounts import Accounts
+from mailtools.services.access.networks import Networks, is_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from ssl import SSLContext
 
     from mailtools.config import Config
-    from mailtools.services.directory import Directory
+    from mailtools.services.local.directory import Directory
 
 
 def accounts_of(config: Config, *, state: str = "") -> Accounts:
@@ -56,7 +56,7 @@ def home_of(config: Config) -> str:
 
 def directory_of(config: Config, accounts: Accounts) -> Directory:
     """Make the directory of addresses; faults of the settings are noted in `config`."""
-    from mailtools.services.directory import Directory  # the readers' servers need none
+    from mailtools.services.local.directory import Directory  # the readers' servers need none
 
     return Directory(
         config.line("me"),

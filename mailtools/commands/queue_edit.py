@@ -6,7 +6,7 @@ from collections.abc import Callable
 import click
 
 from mailtools.cli import command, complain, spool_option
-from mailtools.services.queue_edit import QueueEditor, each, ids_of
+from mailtools.services.people.queue_edit import QueueEditor, each, ids_of
 
 
 @command("queue-edit")

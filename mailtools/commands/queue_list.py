@@ -7,8 +7,8 @@ import click
 from mailtools.cli import command, spool_option
 from mailtools.config import duration
 from mailtools.errors import Usage
-from mailtools.services import queue_lines
-from mailtools.services.queue_view import Choice, rows
+from mailtools.services.people import queue_lines
+from mailtools.services.people.queue_view import Choice, rows
 from mailtools.store.queue import Queue, State
 
 

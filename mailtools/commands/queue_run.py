@@ -9,13 +9,13 @@ import click
 from mailtools.cli import command, etc_option, spool_option
 from mailtools.commands.parts import home_of
 from mailtools.config import Config
-from mailtools.services import selection
-from mailtools.services.aliases import virtual_domains
-from mailtools.services.privileges import become_owner
-from mailtools.services.run import Plan, Run
-from mailtools.services.schedule import Schedule
-from mailtools.services.selection import Selection
-from mailtools.services.transports import Transports
+from mailtools.services.local.aliases import virtual_domains
+from mailtools.services.queue import selection
+from mailtools.services.queue.privileges import become_owner
+from mailtools.services.queue.run import Plan, Run
+from mailtools.services.queue.schedule import Schedule
+from mailtools.services.queue.selection import Selection
+from mailtools.services.queue.transports import Transports
 from mailtools.store import lock
 from mailtools.store.queue import Queue
 

@@ -14,14 +14,14 @@ from mailtools.errors import Usage
 from mailtools.mail.address import parse_address
 from mailtools.net.loop import Loop
 from mailtools.services.agent import deliver_once
-from mailtools.services.connections import Pool
-from mailtools.services.mta_sts import StsPolicies
-from mailtools.services.relay import Relay
-from mailtools.services.relay_agent import JOBS, RelayAgent
-from mailtools.services.route import Routes, parse_route
-from mailtools.services.smarthost import Smarthosts
-from mailtools.services.tls_policy import VERIFIED, Contexts
-from mailtools.services.tls_rules import TlsRules
+from mailtools.services.relay.agent import JOBS, RelayAgent
+from mailtools.services.relay.connections import Pool
+from mailtools.services.relay.mta_sts import StsPolicies
+from mailtools.services.relay.relay import Relay
+from mailtools.services.relay.route import Routes, parse_route
+from mailtools.services.relay.smarthost import Smarthosts
+from mailtools.services.relay.tls_policy import VERIFIED, Contexts
+from mailtools.services.relay.tls_rules import TlsRules
 
 if TYPE_CHECKING:
     from mailtools.net.dns import Resolver

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,11 +13,14 @@ from mailtools.commands.parts import accounts_of, directory_of, networks_of, tls
 from mailtools.config import Config
 from mailtools.errors import Usage
 from mailtools.net.serve import serve
-from mailtools.protocol.smtp_session import Settings
-from mailtools.services.reception import Policy
-from mailtools.services.smtp_service import SmtpService, turn_away
-from mailtools.services.submission import Submission
+from mailtools.protocol.smtp.session import Settings
+from mailtools.services.reception.service import SmtpService, turn_away
+from mailtools.services.reception.session import Policy
+from mailtools.services.reception.submission import Submission
 from mailtools.store.queue import Queue
+
+if TYPE_CHECKING:
+    from mailtools.services.reception.belief import Belief
 
 
 @command("smtpd-accept")
@@ -40,13 +44,28 @@ def main(
         raise Usage(detail="--submission and --lmtp exclude each other")
 
     def setup() -> SmtpService:
-        return build(Config(etc), f"{spool}/queue", tls=tls, submission=submission, lmtp=lmtp)
+        return build(
+            Config(etc),
+            f"{spool}/queue",
+            tls=tls,
+            submission=submission,
+            lmtp=lmtp,
+            listener=bool(listen),
+        )
 
     name = Config(etc).line("me")
     serve(setup, listen=listen, limit=limit, refuse=turn_away(name), note=log.event)
 
 
-def build(config: Config, queue: str, *, tls: bool, submission: bool, lmtp: bool) -> SmtpService:
+def build(
+    config: Config,
+    queue: str,
+    *,
+    tls: bool,
+    submission: bool,
+    lmtp: bool,
+    listener: bool = False,
+) -> SmtpService:
     """Read the settings, and make the service of them; raise Misconfigured with all faults."""
     me, separators = config.line("me"), config.line("extension-separators")
     context = tls_of(config, needed=tls)
@@ -68,6 +87,7 @@ def build(config: Config, queue: str, *, tls: bool, submission: bool, lmtp: bool
         disk_floor=config.octets("disk-floor"),
         hide_client=config.flag("hide-clients"),
         home=home,
+        belief=None if submission or lmtp else _belief(config, queue, home, listener=listener),
     )
     settings = Settings(
         name=me,
@@ -83,3 +103,14 @@ def build(config: Config, queue: str, *, tls: bool, submission: bool, lmtp: bool
     config.check()
     policy.queue.create()
     return SmtpService(policy, settings, context, tls, proxies)
+
+
+def _belief(config: Config, queue: str, home: str, *, listener: bool) -> Belief | None:
+    mode = config.line("checks")
+    if mode not in ("off", "mark", "enforce"):
+        config.fault("checks", 1, f"{mode!r} is none of off, mark, enforce")
+    if mode == "off":
+        return None
+    from mailtools.commands.beliefs import belief_of  # DNS and cryptography: 150 ms
+
+    return belief_of(config, spool=os.path.dirname(queue), home=home, ready=listener)

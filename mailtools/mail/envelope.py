@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from mailtools.errors import BadEntry
 
 MAGIC = "mailtools-queue 1"
+JUNK = "JUNK"
+"""The parameter of a message for the folder Junk. It is ours: no peer can give it or is told it."""
 
 
 @dataclass(frozen=True, slots=True)

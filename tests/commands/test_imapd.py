@@ -12,8 +12,8 @@ import pytest
 from conftest import BIN, Site
 from imap_client import Client
 
-from mailtools.protocol import sasl_client
-from mailtools.protocol.sasl import decode, encode
+from mailtools.protocol.sasl import client as sasl_client
+from mailtools.protocol.sasl.server import decode, encode
 
 MESSAGE = b"Subject: hello\n\nbye\n"
 

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from mailtools.services.accounts import Accounts
+from mailtools.services.access.accounts import Accounts
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from mailtools.errors import AuthTrouble, BadCredentials
-from mailtools.services.accounts import Accounts
-from mailtools.services.checkpassword import ask
+from mailtools.services.access.accounts import Accounts
+from mailtools.services.access.checkpassword import ask
 
 OURS = os.path.join(os.path.dirname(__file__), "..", "..", "bin", "mail-checkpassword")
 

@@ -23,11 +23,11 @@ from hypothesis.stateful import (
 from mailtools.errors import NoSuchEntry
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.report import Report
-from mailtools.services.attempt import Attempts
-from mailtools.services.notify import BOUNCE, Notifier
-from mailtools.services.schedule import Schedule
-from mailtools.services.transports import Transports
-from mailtools.services.worker import Assignment
+from mailtools.services.queue.attempt import Attempts
+from mailtools.services.queue.notify import BOUNCE, Notifier
+from mailtools.services.queue.schedule import Schedule
+from mailtools.services.queue.transports import Transports
+from mailtools.services.queue.worker import Assignment
 from mailtools.store.queue import Queue, State
 from mailtools.store.queue_sweep import sweep
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailtools.protocol.eightbit import seven_bit
+from mailtools.protocol.smtp.eightbit import seven_bit
 
 TEXT = b"""Subject: x
 MIME-Version: 1.0

@@ -14,11 +14,11 @@ from mailtools.errors import (
     NoSuchMessage,
     SystemTrouble,
 )
-from mailtools.protocol import sasl
 from mailtools.protocol.dotted import DotReader
-from mailtools.protocol.pop3_server import AUTOLOGOUT, BAD_COMMANDS, BAD_LOGINS, Pop3Server
-from mailtools.protocol.pop3_session import top
-from mailtools.protocol.scram import ScramKeys
+from mailtools.protocol.pop3.server import AUTOLOGOUT, BAD_COMMANDS, BAD_LOGINS, Pop3Server
+from mailtools.protocol.pop3.session import top
+from mailtools.protocol.sasl import server as sasl
+from mailtools.protocol.sasl.scram import ScramKeys
 
 MESSAGES = (b"Subject: one\n\nfirst\n.dot\n", b"Subject: two\n\na\nb\nc\n")
 

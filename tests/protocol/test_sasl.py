@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailtools.errors import AuthTrouble, BadCredentials, BadParameter, BadSyntax, Failure
-from mailtools.protocol import sasl, sasl_client, scram
+from mailtools.protocol.sasl import client as sasl_client
+from mailtools.protocol.sasl import scram
+from mailtools.protocol.sasl import server as sasl
 
 CLIENT_NONCE = {"SCRAM-SHA-1": "fyko+d2lbbFgONRv9qkxdawL", "SCRAM-SHA-256": "rOprNGfwEbeRWgbNEkqO"}
 SERVER_NONCE = {

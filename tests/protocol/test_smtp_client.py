@@ -19,8 +19,8 @@ from smtpsink import Sink
 
 from mailtools.errors import ConnectionDied, NoAnswer, SystemTrouble, TlsTrouble
 from mailtools.mail.envelope import ForwardPath
-from mailtools.protocol.smtp_client import SmtpClient
-from mailtools.protocol.smtp_transaction import (
+from mailtools.protocol.smtp.client import SmtpClient
+from mailtools.protocol.smtp.transaction import (
     Login,
     Message,
     Outcome,

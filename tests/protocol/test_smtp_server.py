@@ -9,9 +9,9 @@ from smtp_fake import FakeSession
 from transcript import drain
 
 from mailtools.errors import PolicyRefused, QueueFull, ShuttingDown, SystemTrouble, TooBusy
-from mailtools.protocol.smtp_server import SmtpServer
-from mailtools.protocol.smtp_session import Settings
-from mailtools.protocol.smtp_table import TABLE, State
+from mailtools.protocol.smtp.server import SmtpServer
+from mailtools.protocol.smtp.session import Settings
+from mailtools.protocol.smtp.table import TABLE, State
 
 HELLO = b"EHLO client.example.com\r\n"
 ENVELOPE = b"MAIL FROM:<alice@example.com>\r\nRCPT TO:<bob@example.org>\r\n"

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailtools.errors import AuthTrouble, BadCredentials, Misconfigured
-from mailtools.services import accounts as accounts_module
-from mailtools.services.accounts import Accounts, read_account, read_accounts
+from mailtools.services.access import accounts as accounts_module
+from mailtools.services.access.accounts import Accounts, read_account, read_accounts
 
 FILE = """\
 # login:secret:uid:gid:gecos:home:shell:extra

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from mailtools.errors import AuthTrouble, BadCredentials, Misconfigured, Usage
-from mailtools.services.accounts import Accounts
+from mailtools.services.access.accounts import Accounts
 
 
 @pytest.fixture

@@ -15,14 +15,14 @@ from mailtools.errors import (
     NoSuchMailbox,
 )
 from mailtools.mail.address import parse_address
-from mailtools.services.accounts import Account
-from mailtools.services.aliases import read_aliases
-from mailtools.services.directory import Directory, Where
+from mailtools.services.access.accounts import Account
+from mailtools.services.local.aliases import read_aliases
+from mailtools.services.local.directory import Directory, Where
 from mailtools.store.maildir import Maildir
 
 
 class People:
-    """Accounts in a dict, as services/accounts.py would find them."""
+    """Accounts in a dict, as services/access/accounts.py would find them."""
 
     def __init__(self, *names: str, **more: Account) -> None:
         self.all = {name: Account(name, 1000, 1000, "", f"/mail/{name}") for name in names}

@@ -9,8 +9,8 @@ from conftest import wait_for_line
 
 from mailtools.errors import Misconfigured, NoAnswer
 from mailtools.mail.report import DELAYED, FAILED, RELAYED, Report
-from mailtools.services.drop import connect, over_smtp, worst
-from mailtools.services.inject import Order, Place, prepare
+from mailtools.services.people.drop import connect, over_smtp, worst
+from mailtools.services.people.inject import Order, Place, prepare
 from mailtools.store.queue import Queue
 
 

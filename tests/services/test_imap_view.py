@@ -10,7 +10,7 @@ import pytest
 
 from mailtools.errors import ConnectionDied
 from mailtools.protocol.imap.server import ImapServer
-from mailtools.services.imap_mailbox import ImapSession
+from mailtools.services.imap.mailbox import ImapSession
 from mailtools.store import disk
 
 

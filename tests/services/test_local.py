@@ -8,10 +8,10 @@ import pytest
 
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.report import DELAYED, DELIVERED, EXPANDED, FAILED
-from mailtools.services.accounts import Accounts
+from mailtools.services.access.accounts import Accounts
 from mailtools.services.agent import Job
-from mailtools.services.directory import Directory
-from mailtools.services.local import Local
+from mailtools.services.local.delivery import Local
+from mailtools.services.local.directory import Directory
 from mailtools.store import disk
 from mailtools.store.maildir import Maildir
 from mailtools.store.queue import Queue

@@ -3,10 +3,11 @@
 import pytest
 
 from mailtools.errors import AuthTrouble, BadCredentials
-from mailtools.protocol import sasl, sasl_client
-from mailtools.services import passwords
-from mailtools.services.accounts import Accounts
-from mailtools.services.login import Login
+from mailtools.protocol.sasl import client as sasl_client
+from mailtools.protocol.sasl import server as sasl
+from mailtools.services.access import passwords
+from mailtools.services.access.accounts import Accounts
+from mailtools.services.access.login import Login
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailtools.errors import AuthTrouble, BadCredentials, Usage
-from mailtools.services import passwords
+from mailtools.services.access import passwords
 
 # What `doveadm pw -s SCHEME -p secret` printed, Dovecot 2.3.19.
 BY_DOVECOT = [

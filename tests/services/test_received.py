@@ -5,7 +5,7 @@ import re
 import pytest
 
 from mailtools.mail.dates import format_date_field, parse_date_field
-from mailtools.services.received import Hop, protocol_name, received_field
+from mailtools.services.reception.received import Hop, protocol_name, received_field
 
 
 def hop(**changed: str) -> Hop:

@@ -18,9 +18,9 @@ from mailtools.errors import (
 from mailtools.mail.address import Address, parse_address
 from mailtools.net.serve import Peer
 from mailtools.net.stream import Stream
-from mailtools.services.intake import HEADER_MOST, Intake
-from mailtools.services.networks import Networks
-from mailtools.services.reception import Policy, Reception, check_hold
+from mailtools.services.access.networks import Networks
+from mailtools.services.reception.intake import HEADER_MOST, Intake
+from mailtools.services.reception.session import Policy, Reception, check_hold
 from mailtools.store.queue import Queue
 
 

@@ -23,7 +23,7 @@ from relaybench import (
 )
 from smtpsink import Sink, Taker
 
-from mailtools.protocol.smtp_transaction import Login
+from mailtools.protocol.smtp.transaction import Login
 
 # -- one exchanger after the other ----------------------------------------------------------------
 

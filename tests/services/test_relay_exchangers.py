@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mailtools.errors import DnsTrouble, MailLoop, NoSuchDomain, NullMx
 from mailtools.net.dns import Answer
-from mailtools.services.exchangers import (
+from mailtools.services.relay.exchangers import (
     HOSTS_MOST,
     TARGETS_MOST,
     Target,

@@ -3,8 +3,8 @@
 import pytest
 
 from mailtools.errors import AuthTrouble, BadAddress, Misconfigured
-from mailtools.services.route import Destination, Route, Routes, parse_route
-from mailtools.services.smarthost import Smarthosts
+from mailtools.services.relay.route import Destination, Route, Routes, parse_route
+from mailtools.services.relay.smarthost import Smarthosts
 
 
 @pytest.mark.parametrize(

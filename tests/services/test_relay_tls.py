@@ -15,10 +15,10 @@ from smtpsink import Sink
 from mailtools.errors import DnsTrouble, Misconfigured, NoAnswer, TlsTrouble
 from mailtools.net import https
 from mailtools.net.dns import Answer
-from mailtools.services.exchangers import Target
-from mailtools.services.mta_sts import RETRY, StsPolicies
-from mailtools.services.tls_policy import Level
-from mailtools.services.tls_rules import TlsRules
+from mailtools.services.relay.exchangers import Target
+from mailtools.services.relay.mta_sts import RETRY, StsPolicies
+from mailtools.services.relay.tls_policy import Level
+from mailtools.services.relay.tls_rules import TlsRules
 from mailtools.trust.tls_required import TlsWish
 
 NOT_TLS = TLS_HELLO.partition("*** tls")[0] + "*** tls\n*** end\n"

@@ -9,10 +9,10 @@ import pytest
 
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.report import Report
-from mailtools.services.attempt import Attempts
-from mailtools.services.notify import DOUBLES_MOST, Notifier
-from mailtools.services.schedule import Schedule, priority
-from mailtools.services.transports import Transports
+from mailtools.services.queue.attempt import Attempts
+from mailtools.services.queue.notify import DOUBLES_MOST, Notifier
+from mailtools.services.queue.schedule import Schedule, priority
+from mailtools.services.queue.transports import Transports
 from mailtools.store.history import History
 from mailtools.store.queue import Entry, Queue
 from mailtools.store.queue_id import make_id

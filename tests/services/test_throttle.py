@@ -6,12 +6,13 @@ import re
 import pytest
 
 from mailtools.errors import AuthTrouble, BadCredentials
-from mailtools.protocol import sasl, sasl_client
-from mailtools.services import passwords
-from mailtools.services import throttle as module
-from mailtools.services.accounts import Accounts
-from mailtools.services.login import Login
-from mailtools.services.throttle import FREE_FROM, FREE_USER, Throttle
+from mailtools.protocol.sasl import client as sasl_client
+from mailtools.protocol.sasl import server as sasl
+from mailtools.services.access import passwords
+from mailtools.services.access import throttle as module
+from mailtools.services.access.accounts import Accounts
+from mailtools.services.access.login import Login
+from mailtools.services.access.throttle import FREE_FROM, FREE_USER, Throttle
 
 THERE, ELSEWHERE = "192.0.2.7", "198.51.100.9"
 

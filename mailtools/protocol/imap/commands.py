@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from mailtools import __version__
 from mailtools.errors import AuthTrouble, BadCredentials, BadParameter, BadSyntax, Failure
-from mailtools.protocol import sasl
 from mailtools.protocol.imap.responses import No
 from mailtools.protocol.imap.values import SYSTEM_FLAGS, Keywords
 from mailtools.protocol.imap.wire import Cursor
+from mailtools.protocol.sasl import server as sasl
 
 if TYPE_CHECKING:
     from mailtools.protocol.imap.server import ImapServer

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from mailtools.mail.mime import Part
-    from mailtools.protocol import sasl
     from mailtools.protocol.imap.search_keys import Key
     from mailtools.protocol.imap.values import Change, Copied, Folder, Keywords, Status
+    from mailtools.protocol.sasl import server as sasl
 
 
 class Message(Protocol):

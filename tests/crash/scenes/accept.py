@@ -9,9 +9,9 @@ from crash.scenario import Say, Scenario
 
 from mailtools.mail.address import Address
 from mailtools.net.serve import Peer
-from mailtools.protocol.smtp_server import SmtpServer
-from mailtools.protocol.smtp_session import Settings
-from mailtools.services.reception import Policy, Reception
+from mailtools.protocol.smtp.server import SmtpServer
+from mailtools.protocol.smtp.session import Settings
+from mailtools.services.reception.session import Policy, Reception
 from mailtools.store.queue import Queue, State
 
 LINE = "0123456789 " * 6

@@ -6,7 +6,7 @@ from pathlib import Path
 from crash.scenario import Say, Scenario
 
 from mailtools.protocol.imap.server import ImapServer
-from mailtools.services.imap_mailbox import ImapSession
+from mailtools.services.imap.mailbox import ImapSession
 from mailtools.store.maildir import Maildir
 from mailtools.store.uidlist import UidList
 

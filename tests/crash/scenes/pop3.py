@@ -5,8 +5,8 @@ from pathlib import Path
 from crash.scenario import Say, Scenario
 
 from mailtools.errors import NoSuchFolder
-from mailtools.protocol.pop3_server import Pop3Server
-from mailtools.services.pop3_mailbox import Maildrop
+from mailtools.protocol.pop3.server import Pop3Server
+from mailtools.services.pop3.mailbox import Maildrop
 from mailtools.store.maildir import Maildir
 
 MESSAGES = {

@@ -1,6 +1,6 @@
 """queue-run: delivery into a Maildir, relaying with deferral, a failure and its DSN.
 
-A pass is the real one (services/attempt.py) with its agents called in place, one job at a time.
+A pass is the real one (services/queue/attempt.py), its agents called in place, one job at a time.
 What a peer took is said at the moment its 250 came: nothing of ours can take that back.
 """
 
@@ -18,12 +18,12 @@ from mailtools.mail.address import Address
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.report import DELAYED, FAILED, RELAYED, Report
 from mailtools.services.agent import Deliver, Job, answer
-from mailtools.services.attempt import Attempts
-from mailtools.services.directory import OneMaildir, Target, Where
-from mailtools.services.local import Local
-from mailtools.services.notify import Notifier
-from mailtools.services.schedule import Schedule
-from mailtools.services.transports import Transports
+from mailtools.services.local.delivery import Local
+from mailtools.services.local.directory import OneMaildir, Target, Where
+from mailtools.services.queue.attempt import Attempts
+from mailtools.services.queue.notify import Notifier
+from mailtools.services.queue.schedule import Schedule
+from mailtools.services.queue.transports import Transports
 from mailtools.store.maildir import Maildir
 from mailtools.store.queue import Entry, Queue, State
 

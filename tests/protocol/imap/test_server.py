@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mailtools.errors import BadCredentials
 from mailtools.protocol.imap.server import LITERAL_MOST, ImapServer
-from mailtools.services.imap_mailbox import ImapSession
+from mailtools.services.imap.mailbox import ImapSession
 
 
 class Nobody:

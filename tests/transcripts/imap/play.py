@@ -11,8 +11,8 @@ from typing import Any
 
 from mailtools.errors import BadCredentials
 from mailtools.protocol.imap.server import ImapServer
-from mailtools.protocol.sasl import Password
-from mailtools.services.imap_mailbox import ImapSession
+from mailtools.protocol.sasl.server import Password
+from mailtools.services.imap.mailbox import ImapSession
 
 MESSAGES = {
     "cur/1700000001.M1P1.host,S=174,W=181:2,S": """\

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from mailtools.errors import BadCredentials, NoSuchMessage
-from mailtools.protocol import sasl
-from mailtools.protocol.pop3_server import Pop3Server
+from mailtools.protocol.pop3.server import Pop3Server
+from mailtools.protocol.sasl import server as sasl
 
 MESSAGES = [b"Subject: one\n\nfirst\n.dot\n", b"Subject: two\n\na\nb\n"]
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from smtp_fake import FakeSession
 
-from mailtools.protocol.smtp_server import SmtpServer
-from mailtools.protocol.smtp_session import Settings
+from mailtools.protocol.smtp.server import SmtpServer
+from mailtools.protocol.smtp.session import Settings
 
 
 def engine(options: dict[str, str]) -> SmtpServer:

@@ -1,0 +1,357 @@
+"""The relaying half of SMTP and LMTP: one connection, one transaction after the other.
+
+A client's order is its own choice, so a generator states it: what it yields is said, what it
+receives is the peer's reply, and a connection that dies is an exception at the line where it
+happened. That is how "after the final dot, before the answer" is told from "before it".
+
+Does RFC 5321 3.3 and 4.1 to 4.5 from the client's side, PIPELINING (RFC 2920), SIZE (1870),
+STARTTLS (3207), AUTH (4954), 8BITMIME (6152), SMTPUTF8 (6531), DSN (3461), LIMITS (9422) and LMTP
+(2033). Which host is asked, and what comes after it, is not decided here.
+
+Lines of a message are sent as they are, also those beyond 998 octets: to break them would break
+signatures, and a peer that minds says so.
+"""
+
+from collections.abc import Generator, Iterator
+
+from mailtools.errors import (
+    AuthTrouble,
+    ConnectionDied,
+    Failure,
+    MailLoop,
+    Refused,
+    TimedOut,
+    TlsTrouble,
+)
+from mailtools.mail.envelope import ForwardPath
+from mailtools.mail.reply import Reply
+from mailtools.mail.report import RELAYED, Report, report_failure
+from mailtools.protocol.dotted import dot_stuffed
+from mailtools.protocol.sasl.client import choose, start
+from mailtools.protocol.sasl.server import decode, encode
+from mailtools.protocol.smtp.offer import Offer, elsewhere
+from mailtools.protocol.smtp.reply_script import ReplyEngine, Script, Wait
+from mailtools.protocol.smtp.transaction import Login, Message, Outcome, Tls, Transaction
+
+PATHS_MOST = 100  # RCPT commands of a transaction, RFC 5321 4.5.3.1.8
+
+# RFC 5321 4.5.3.2, seconds
+GREETING = HELLO = MAIL = RCPT = 300.0
+DATA, DOT = 120.0, 600.0
+NO_DSN_BEYOND = "2.1.9"  # RFC 3463 X.1.9: a relayed message whose further way nobody reports
+QUIT = 5.0  # nothing depends on the answer
+
+
+Rest = list[tuple[ForwardPath, bytes]]
+
+
+class SmtpClient(ReplyEngine):
+    """One connection to a peer: `send` a transaction when `idle`, `collect` its outcomes."""
+
+    def __init__(
+        self,
+        me: str,
+        peer: str,
+        *,
+        tls: Tls = Tls.MAY,
+        secured: bool = False,
+        lmtp: bool = False,
+        login: Login | None = None,
+        loops: bool = False,
+        keep: float = 5.0,
+    ) -> None:
+        """Greet as `me`; `peer` is the peer's name in reports.
+
+        `secured` says that TLS is up already (implicit TLS). With `loops`, a peer that calls
+        itself `me` is us. `keep` is how many seconds an idle connection stays open.
+        """
+        super().__init__(peer)
+        self.offer = Offer(peer)
+        """What the peer offers."""
+        self.secured = secured
+        self.transactions = 0
+        """How many were begun."""
+        self._me, self._lmtp = me, lmtp
+        self._tls, self._login, self._loops, self._keep = tls, login, loops, keep
+        self._order: Transaction | None = None
+        self._leave = False
+        self._open: dict[str, ForwardPath] = {}  # forward-paths without an outcome
+        self._outcomes: list[Outcome] = []
+        self._unclean = False  # a transaction is open that will not be completed
+        self._dot_sent = False
+        self._begin_script(self._conversation())
+
+    # -- for the service --------------------------------------------------------------------------
+
+    def send(self, transaction: Transaction) -> None:
+        """Begin a transaction; on a connection that is not open yet it follows the greeting."""
+        assert not self._open, "one transaction at a time"
+        self._order = transaction
+        self._open = {path.address: path for path in transaction.forward_paths}
+        self.transactions += 1
+        self.idle = False
+
+    def quit(self) -> None:
+        """Leave when nothing is under way."""
+        self._leave = True
+        self.idle = False
+
+    def collect(self) -> list[Outcome]:
+        """Give the outcomes that have come since the last call."""
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it takes no further transaction."""
+        return self._leave or self.closed or self.died is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a forward-path waits for its outcome."""
+        return bool(self._open)
+
+    # -- for the driver ---------------------------------------------------------------------------
+
+    def timed_out(self) -> None:
+        """Give up on a silent peer; an idle connection is closed politely."""
+        if self.idle:
+            self.quit()
+        else:
+            super().timed_out()
+
+    def _next_order(self) -> tuple[bool, object]:
+        order, self._order = self._order, None
+        return order is not None or self._leave, order
+
+    # -- the conversation -------------------------------------------------------------------------
+
+    def _conversation(self) -> Script:
+        try:
+            yield from self._begin()
+        except Failure as failure:
+            self.died = failure
+            self._settle_all(failure, elsewhere=not isinstance(failure, MailLoop))
+            if not isinstance(failure, Refused | AuthTrouble | TlsTrouble | MailLoop):
+                return  # nobody is there to be told goodbye
+        else:
+            while not self._leave:
+                yield from self._wait_for_order()
+                if self.died:
+                    return
+        self.timeout = QUIT
+        try:
+            yield b"QUIT\r\n"
+        except Failure:
+            pass
+
+    def _wait_for_order(self) -> Script:
+        self.idle = self._order is None and not self._leave
+        self.timeout = self._keep
+        try:
+            order = yield Wait.ORDER
+        except Failure:
+            return
+        if not isinstance(order, Transaction):
+            return
+        if self.transactions >= self.offer.limit("MAILMAX", 1_000_000):
+            self._leave = True
+        try:
+            if self._input:
+                raise ConnectionDied(f"{self.peer} spoke out of turn")
+            yield from self._transact(order)
+        except Failure as failure:
+            self.died = failure
+            self._settle_all(failure, elsewhere=True)
+
+    # -- the session begins -----------------------------------------------------------------------
+
+    def _begin(self) -> Script:
+        reply = yield from self._ask(b"", GREETING)
+        if reply.code != 220:
+            raise self._refusal(reply, "the connection", soften=reply.code != 521)  # RFC 7504
+        yield from self._hello()
+        if not self.secured and self._tls is not Tls.NEVER:
+            yield from self._start_tls()
+        if self._login is not None:
+            yield from self._authenticate(self._login)
+
+    def _hello(self) -> Script:
+        verb = "LHLO" if self._lmtp else "EHLO"
+        reply = yield from self._ask(f"{verb} {self._me}\r\n".encode(), HELLO)
+        self.offer = Offer(self.peer)
+        if reply.permanent and not self._lmtp:
+            verb = "HELO"  # RFC 5321 3.2
+            reply = yield from self._ask(f"HELO {self._me}\r\n".encode(), HELLO)
+        elif reply.code == 250:
+            self.offer = Offer(self.peer, reply.lines[1:])
+        if reply.code != 250:
+            raise self._refusal(reply, verb)
+        name = reply.lines[0].partition(" ")[0].lower()
+        if self._loops and name == self._me.lower():
+            raise MailLoop(f"{self.peer} is this host: the mail would come back")
+
+    def _start_tls(self) -> Script:
+        if "STARTTLS" not in self.offer:
+            if self._tls is Tls.MUST:
+                raise TlsTrouble(f"{self.peer} offers no STARTTLS", status="4.7.4")
+            return
+        reply = yield from self._ask(b"STARTTLS\r\n", HELLO)
+        if reply.code == 220:
+            yield Wait.TLS
+            yield from self._hello()
+        elif self._tls is Tls.MUST:
+            raise TlsTrouble(self._said(reply, "STARTTLS"), status="4.7.4")
+
+    def _authenticate(self, login: Login) -> Script:
+        offered = self.offer.mechanisms
+        name = choose(offered, tls=self.secured, token=login.token, plaintext=login.plaintext)
+        if not name:
+            raise AuthTrouble(f"{self.peer} offers no way to log in that may be used here")
+        client = start(name, login.name, login.secret, host=login.host, port=login.port)
+        words = [b"AUTH", name.encode()]
+        if client.initial is not None:
+            words.append(encode(client.initial) or b"=")  # RFC 4954 4
+        reply = yield from self._ask(b" ".join(words) + b"\r\n", HELLO)
+        while reply.code == 334:
+            try:
+                answer = encode(client.respond(decode(reply.text.encode())))
+            except Failure as failure:
+                yield from self._ask(b"*\r\n", HELLO)
+                raise AuthTrouble(f"{self.peer}: {failure.text}") from None
+            reply = yield from self._ask(answer + b"\r\n", HELLO)
+        if reply.code != 235:
+            # Our credentials are our own trouble: an operator can mend them, so never permanent.
+            raise AuthTrouble(self._said(reply, "AUTH"), status="4.7.8")
+        client.finish()
+
+    # -- a transaction ----------------------------------------------------------------------------
+
+    def _transact(self, transaction: Transaction) -> Script:
+        try:
+            message = self.offer.fitting(transaction.message)
+            mail = self.offer.mail(transaction, message)
+        except Failure as failure:
+            self._settle_all(failure, elsewhere=elsewhere(failure))
+            return
+        rest = []
+        for path in transaction.forward_paths:
+            try:
+                rest.append((path, self.offer.rcpt(path)))
+            except Failure as failure:
+                self._settle(path.address, failure, elsewhere=elsewhere(failure))
+        most = self.offer.limit("RCPTMAX", PATHS_MOST)
+        while rest:
+            batch, rest = rest[:most], rest[most:]
+            rest += yield from self._send_batch(mail, batch, message)
+
+    def _send_batch(
+        self, mail: bytes, batch: Rest, message: Message
+    ) -> Generator[bytes | Wait, object, Rest]:
+        """Do one MAIL-to-dot transaction; give the paths that were too many for it."""
+        together = self.offer.pipelining
+        if together:
+            group = [mail, *(rcpt for _, rcpt in batch), b"DATA\r\n"]
+            if self._unclean:
+                group.insert(0, b"RSET\r\n")
+            self._say(b"".join(group))
+            self._ahead = len(group)
+        if self._unclean:
+            yield from self._ask(b"RSET\r\n", MAIL)
+            self._unclean = False
+        reply = yield from self._ask(mail, MAIL)
+        refused = None if reply.code == 250 else self._refusal(reply, "MAIL")
+        if reply.positive and refused is not None:
+            raise refused
+        accepted: list[ForwardPath] = []
+        too_many: Rest = []
+        if refused is None or together:
+            for path, rcpt in batch:
+                reply = yield from self._ask(rcpt, RCPT)
+                if refused is not None:
+                    continue
+                if 250 <= reply.code < 260:
+                    accepted.append(path)
+                elif accepted and _is_too_many(reply):
+                    too_many.append((path, rcpt))
+                else:
+                    self._settle_reply(path.address, reply, "")
+        if refused is not None:
+            for path, _ in batch:
+                self._settle(path.address, refused, elsewhere=not refused.permanent)
+        self._unclean = refused is None
+        if accepted or together:
+            yield from self._data(accepted, message)
+        return too_many
+
+    def _data(self, accepted: list[ForwardPath], message: Message) -> Script:
+        reply = yield from self._ask(b"DATA\r\n", DATA)
+        if reply.code != 354:
+            for path in accepted:
+                self._settle_reply(path.address, reply, "DATA")
+            return
+        self._unclean = False
+        if not accepted:
+            # RFC 2920 3.1: the peer waits for a message that nobody is to get.
+            yield from self._ask(b".\r\n", DOT)
+            return
+        self._stream(self._until_dot(message))
+        self._listens_to_the_last = True
+        try:
+            reply = yield from self._ask(b"", DOT)
+            for path in accepted:
+                if path is not accepted[0] and self._lmtp:
+                    reply = yield from self._ask(b"", DOT)  # RFC 2033 4.2
+                self._settle_reply(path.address, reply, "the message")
+        except (ConnectionDied, TimedOut) as failure:
+            if not self._dot_sent:
+                raise
+            doubt = f"{failure.text} after the whole message was sent: possibly a duplicate"
+            self.died = type(failure)(doubt, status=failure.status)
+            self._settle_all(self.died, elsewhere=False)
+        finally:
+            self._listens_to_the_last = self._dot_sent = False
+
+    def _until_dot(self, message: Message) -> Iterator[bytes]:
+        held = b""
+        for chunk in dot_stuffed(message.chunks()):
+            if held:
+                yield held
+            held = chunk
+        self._dot_sent = True  # from here on the peer may have it all
+        yield held
+
+    # -- outcomes ---------------------------------------------------------------------------------
+
+    def _settle_reply(self, address: str, reply: Reply, to: str) -> None:
+        if reply.code == 250 and to == "the message":
+            status = reply.status or "2.0.0"
+            path = self._open.get(address)
+            if path and not self.offer.dsn and "SUCCESS" in path.parameters.get("NOTIFY", ""):
+                status = NO_DSN_BEYOND  # RFC 3461 5.2.2: the word of success is ours to send
+            report = Report(address, RELAYED, status, self._said(reply, ""))
+            self._put(address, Outcome(report))
+            return
+        failure = self._refusal(reply, to)
+        self._settle(address, failure, elsewhere=not failure.permanent)
+        if reply.positive:
+            raise failure
+
+    def _settle(self, address: str, failure: Failure, *, elsewhere: bool) -> None:
+        self._put(address, Outcome(report_failure(address, failure), elsewhere))
+
+    def _settle_all(self, failure: Failure, *, elsewhere: bool) -> None:
+        for address in list(self._open):
+            self._settle(address, failure, elsewhere=elsewhere)
+        self._order = None
+
+    def _put(self, address: str, outcome: Outcome) -> None:
+        if self._open.pop(address, None) is not None:
+            self._outcomes.append(outcome)
+
+
+def _is_too_many(reply: Reply) -> bool:
+    # RFC 5321 4.5.3.1.10: 452, and 552 from old hosts; a status of its own may say otherwise.
+    if reply.code not in (452, 552):
+        return False
+    return not reply.status or reply.status[1:] in (".5.3", ".3.1", ".0.0")

@@ -1,0 +1,316 @@
+"""Accounts: who has a mailbox here, where it lies, and whether a password is theirs.
+
+The file is Dovecot's passwd-file, mailtools-accounts(5): a user a line,
+`login:{SCHEME}secret:uid:gid:gecos:home:shell:extra fields`. It is read whole, checked whole, and
+read again when it changes. App passwords stand in `app-passwords` beside it.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from mailtools.errors import AuthTrouble, BadCredentials, Misconfigured
+from mailtools.mail.address import ascii_domain
+from mailtools.services.access import passwords
+from mailtools.services.access.app_passwords import APP_SERVICES, AppPasswords
+from mailtools.services.access.checkpassword import ask
+from mailtools.services.access.networks import contains, is_network
+
+MAILDIR = "~/Maildir"
+
+_not_in_login = re.compile(r"[ /\\]")
+_faultless = re.compile(
+    r"[A-Za-z0-9][!-.0-9;-\[\]-~]*"  # login
+    r":(?:x|[!*][^:]*|\{(?:" + "|".join(sorted(passwords.KNOWN)) + r")\}[^:]*)?"
+    r"(?::[0-9]*(?::[0-9]*"  # uid, gid
+    r"(?::[^:]*(?::(?:/[^:]*)?"  # gecos, home
+    r"(?::[^:]*:?)?)?)?)?)?\Z"  # shell, and no extra fields
+)
+_variable = re.compile(r"%([a-z%])")
+_NO_SECRET = "{SSHA512}" + "A" * 107 + "="  # fits nothing; checked where there is no account
+
+NOBODY = (-1, -1)  # uid and gid where nobody said whose a mailbox is
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user: name (the login as the file writes it), uid and gid of the mailbox, its place.
+
+    `maildir` is "" for an account without a mailbox (it may only send). `fields` are the extra
+    fields, `key` or `key=value`, without Dovecot's `userdb_` in front.
+    """
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+    maildir: str
+    gecos: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    secret: str = field(default="", repr=False)
+
+
+class Accounts:
+    """The accounts of a site: a file's, and those of /etc/passwd where that is wanted."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        maildir: str = MAILDIR,
+        local_domains: Collection[str] = (),
+        system_users: bool = False,
+        owner: tuple[int, int] | None = None,
+        state: str = "",
+        auth_program: str = "",
+    ) -> None:
+        """Name the file ("" for none) and say how addresses and Maildirs are found.
+
+        `maildir` is the Maildir of an account that names none (`~` its home, `%u` the login, `%n`
+        its local-part, `%d` its domain). `local_domains` are those whose addresses are logins of
+        users written without a domain. `owner` is the uid and gid of accounts that name none; where
+        it is None they have none (-1), and root serves nothing of theirs. `state` is a
+        folder to count failed logins and to note app passwords' use in. `auth_program` is asked
+        for the passwords of users who have none here (services/access/checkpassword.py).
+        """
+        self.path, self.state = path, state
+        self._maildir = maildir
+        self._auth_program = auth_program
+        self._local = frozenset(ascii_domain(domain) for domain in local_domains)
+        self._system_users = system_users
+        self._owner = owner or NOBODY
+        self._seen: tuple[int, int, int] | None = None
+        self._accounts: dict[str, Account | str] = {}  # a str: the line, not yet looked into
+        self._scram: dict[str, bool] = {}
+        self.app_passwords = AppPasswords(
+            os.path.join(os.path.dirname(path), "app-passwords") if path else "",
+            state and f"{state}/used",
+        )
+
+    def find(self, login: str) -> Account | None:
+        """Give the account of a login or an address; None where there is none.
+
+        In any case of letters. `bob@example.org` is the user of that name, or else the user `bob`
+        where example.org is a local domain. Raises Misconfigured with all faults of the file.
+        """
+        self._refresh()
+        key = login.lower()
+        account = self._get(key)
+        if account:
+            return account
+        local, at, domain = key.rpartition("@")
+        if at and not self._is_local(domain):
+            return None
+        name = local if at else key
+        return self._get(name) or self._system_user(name)
+
+    def everyone(self) -> list[Account]:
+        """List the accounts of the file, in its order."""
+        self._refresh()
+        return [account for key in list(self._accounts) if (account := self._get(key))]
+
+    def authenticate(
+        self, login: str, password: str, *, service: str = "imap", address: str = ""
+    ) -> Account:
+        """Give the account whose password, or app password, this is.
+
+        `service` is `imap`, `pop3`, `submission` or `sieve`; `address` the peer's IP address, ""
+        where there is none. Raises BadCredentials, always with the same words and after much the
+        same work, or AuthTrouble when we cannot tell.
+        """
+        try:
+            account = self.find(login)
+        except Misconfigured as error:
+            raise AuthTrouble(detail=error.detail) from error
+        secret = account.secret if account else self._decoy()
+        if self._auth_program and (account is None or passwords.elsewhere(secret)):
+            # Asked for nobody too: an unknown login must take as long.
+            fits = ask(self._auth_program, login, password, service, address)
+        else:
+            fits = passwords.check(secret, password)
+        if account is None or not self.may_log_in(account, service, address):
+            raise BadCredentials
+        if not fits and not self.app_passwords.use(account.name, password, service, address):
+            raise BadCredentials
+        return account
+
+    def all_can_scram(self, mechanism: str) -> bool:
+        """Whether every account could log in by this SCRAM mechanism; raise Misconfigured."""
+        self._refresh()
+        if mechanism not in self._scram:
+            secrets = map(_secret_of, self._accounts.values())
+            able = all(passwords.can_scram(secret, mechanism) for secret in secrets)
+            self._scram[mechanism] = able and bool(self._accounts) and not self._auth_program
+        return self._scram[mechanism] and not self.app_passwords.everything()
+
+    def may_log_in(self, account: Account, service: str, address: str) -> bool:
+        """Whether the extra fields let this account in: `nologin`, `services`, `allow_nets`."""
+        fields = account.fields
+        if fields.get("nologin", "no") != "no":
+            return False
+        if "services" in fields and service not in fields["services"].split(","):
+            return False
+        return "allow_nets" not in fields or contains(fields["allow_nets"].split(","), address)
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    def _is_local(self, domain: str) -> bool:
+        if domain in self._local:
+            return True
+        return any(name[0] == "." and domain.endswith(name) for name in self._local if name)
+
+    def _decoy(self) -> str:
+        """Give a secret for nobody: the work to check it is that of the first user's."""
+        first = self._get(next(iter(self._accounts), ""))
+        return first.secret if first and not passwords.locked(first.secret) else _NO_SECRET
+
+    def _get(self, key: str) -> Account | None:
+        found = self._accounts.get(key)
+        if isinstance(found, str):
+            found = self._accounts[key] = read_account(found, self._maildir, [], self._owner)
+        return found
+
+    def _refresh(self) -> None:
+        if not self.path:
+            return
+        try:
+            about = os.stat(self.path)
+            seen = (about.st_mtime_ns, about.st_size, about.st_ino)
+            if seen == self._seen:
+                return
+            with open(self.path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+                text = file.read()
+        except OSError as error:
+            raise Misconfigured(detail=f"cannot read {self.path}: {error.strerror}") from error
+        faults: list[str] = []
+        self._scram.clear()
+        self._accounts = read_accounts(text, self._maildir, faults, self._owner)
+        self._seen = seen if not faults else None
+        if faults:
+            raise Misconfigured(detail="\n".join(f"{self.path}:{fault}" for fault in faults))
+
+    def _system_user(self, name: str) -> Account | None:
+        if not self._system_users or not name or not name.isascii():
+            return None
+        try:
+            user = pwd.getpwnam(name)
+            owner = os.stat(user.pw_dir).st_uid
+        except (KeyError, OSError):
+            return None
+        # As in qmail: mail is for people, and a home that is not theirs is not to be written to.
+        if user.pw_uid == 0 or owner != user.pw_uid:
+            return None
+        maildir = expand(self._maildir, user.pw_name, user.pw_dir)
+        return Account(
+            user.pw_name, user.pw_uid, user.pw_gid, user.pw_dir, maildir, user.pw_gecos, {}, "x"
+        )
+
+
+def read_accounts(
+    text: str, maildir: str, faults: list[str], owner: tuple[int, int] = NOBODY
+) -> dict[str, Account | str]:
+    """Read an accounts file: accounts by login in lower case; faults, as `line: what`, are added.
+
+    A line that is plain to see without a fault is given as it is: most files are long, and most
+    sessions ask for one account.
+
+    `maildir` is the pattern, and `owner` the uid and gid, for accounts that name none.
+    """
+    found: dict[str, Account | str] = {}
+    absolute = maildir[:1] in ("/", "~") or maildir[:2] == "%h"
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip() or line[0] == "#":
+            continue
+        name = line.partition(":")[0]
+        key = name.lower()
+        if key in found:
+            faults.append(f"{number}: {name} stands here a second time")
+        if absolute and _faultless.match(line):
+            found[key] = line
+            continue
+        wrong: list[str] = []
+        found[key] = read_account(line, maildir, wrong, owner)
+        faults += (f"{number}: {what}" for what in wrong)
+    return found
+
+
+def read_account(
+    line: str, maildir: str, faults: list[str], owner: tuple[int, int] = NOBODY
+) -> Account:
+    """Read a line of an accounts file; what is wrong with it is added to `faults`."""
+    name, secret, uid, gid, gecos, home, _, extra = (line.split(":", 7) + [""] * 7)[:8]
+    if not name.isprintable() or name[:1] in ("", ".") or _not_in_login.search(name):
+        faults.append(f"{name!r} cannot be a login")
+    if not passwords.locked(secret) and not passwords.known(secret):
+        faults.append(f"{name}: unknown password scheme {{{passwords.split(secret)[0]}}}")
+    fields = _fields(extra)
+    mail = fields.get("maildir") or _dovecot_mail(fields.get("mail", "")) or maildir
+    place = expand(mail, name, home)
+    if home and not home.startswith("/"):
+        faults.append(f"{name}: the home {home!r} is not an absolute path")
+    elif place and not place.startswith("/"):
+        faults.append(f"{name}: the Maildir {place!r} is not an absolute path")
+    for service in fields["services"].split(",") if "services" in fields else ():
+        if service and service not in APP_SERVICES:
+            faults.append(f"{name}: {service!r} is none of {', '.join(APP_SERVICES)}")
+    for network in fields["allow_nets"].split(",") if "allow_nets" in fields else ():
+        if network and not is_network(network):
+            faults.append(f"{name}: {network!r} is neither an address nor a network")
+    numbers = (
+        _user_number(name, uid, faults) if uid else owner[0],
+        _group_number(name, gid, faults) if gid else owner[1],
+    )
+    return Account(name, *numbers, home, place, gecos, fields, secret)
+
+
+def expand(pattern: str, login: str, home: str) -> str:
+    """Give the path a pattern names for a user; "" where it needs a home and there is none."""
+    local, _, domain = login.rpartition("@") if "@" in login else (login, "", "")
+    values = {"u": login, "n": local, "d": domain, "h": home, "%": "%"}
+    if pattern[:1] == "~":
+        pattern = "%h" + pattern[1:]
+    if "%h" in pattern and not home:
+        return ""
+    return _variable.sub(lambda match: values.get(match[1], match[0]), pattern)
+
+
+def _secret_of(account: Account | str) -> str:
+    if isinstance(account, str):
+        return account.partition(":")[2].partition(":")[0]
+    return account.secret
+
+
+def _fields(extra: str) -> dict[str, str]:
+    words = (word.partition("=") for word in extra.split())
+    return {key.removeprefix("userdb_"): value if equals else "yes" for key, equals, value in words}
+
+
+def _dovecot_mail(location: str) -> str:
+    """Give the path of Dovecot's `maildir:PATH:options`; "" for other kinds of mailboxes."""
+    kind, _, rest = location.partition(":")
+    return rest.partition(":")[0] if kind == "maildir" else ""
+
+
+def _user_number(login: str, text: str, faults: list[str]) -> int:
+    if text.isascii() and text.isdigit():
+        return int(text)
+    try:
+        return pwd.getpwnam(text).pw_uid
+    except KeyError:
+        faults.append(f"{login}: {text!r} is neither a number nor a user of this host")
+        return NOBODY[0]
+
+
+def _group_number(login: str, text: str, faults: list[str]) -> int:
+    if text.isascii() and text.isdigit():
+        return int(text)
+    try:
+        return grp.getgrnam(text).gr_gid
+    except KeyError:
+        faults.append(f"{login}: {text!r} is neither a number nor a group of this host")
+        return NOBODY[1]

@@ -1,0 +1,144 @@
+"""IMAP sessions: logged in by the accounts, or by hand on a Maildir; what the launcher calls."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from mailtools import log
+from mailtools.errors import Failure, MailboxDisabled, NoSuchFolder
+from mailtools.net.drive import drive
+from mailtools.net.stream import Stream
+from mailtools.protocol.imap.server import ImapServer
+from mailtools.services.access.accounts import Account, Accounts
+from mailtools.services.access.become import become
+from mailtools.services.access.login import Login
+from mailtools.services.access.networks import NOBODY, Networks
+from mailtools.services.imap.mailbox import ImapSession
+from mailtools.services.reception.proxied import true_peer
+from mailtools.store.disk import trouble
+from mailtools.store.maildir import Maildir
+
+if TYPE_CHECKING:
+    import ssl
+
+    from mailtools.net.serve import Peer
+
+
+def preload() -> None:
+    """Load what every session needs once somebody is logged in.
+
+    A peer that does not log in is spared it, under inetd; a listener does it before it forks, and
+    everybody before root is given up, as the files may then be out of reach.
+    """
+    import mailtools.protocol.imap.messages
+    import mailtools.services.imap.view  # noqa: F401
+
+
+class ImapService:
+    """Serves IMAP sessions: `session(stream, peer)` is what the launcher calls for each."""
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        *,
+        host: str,
+        append_limit: int,
+        certificates: Callable[[], ssl.SSLContext] | None = None,
+        implicit_tls: bool = False,
+        plaintext_login: bool = False,
+        proxies: Networks = NOBODY,
+    ) -> None:
+        """Take the accounts, the name to greet as, and the octets an appended message may have.
+
+        `certificates` gives a TLS context for a session; `implicit_tls` starts TLS before the
+        greeting. `plaintext_login` takes passwords from the network without TLS. From `proxies` a
+        PROXY header is awaited, and believed.
+        """
+        self._accounts = accounts
+        self._host = host
+        self._append_limit = append_limit
+        self._certificates = certificates
+        self._implicit_tls = implicit_tls
+        self._plaintext_login = plaintext_login
+        self._proxies = proxies
+
+    def session(self, stream: Stream, connected: Peer) -> None:
+        """Serve one session to its end; raise ConnectionDied or TlsTrouble when it breaks."""
+        peer = true_peer(stream, connected, self._proxies)
+        if peer is None:
+            return
+        if self._implicit_tls:
+            assert self._certificates
+            stream.start_tls(self._certificates())
+        site = _Site(self._accounts, peer, self._append_limit)
+        engine = ImapServer(
+            site,
+            host=self._host,
+            tls=self._certificates is not None,
+            secure=self._implicit_tls,
+            # A pipe or a Unix socket has no wire that others could read.
+            plaintext_login=self._plaintext_login or not peer.address,
+        )
+        try:
+            drive(engine, stream, self._certificates)
+        finally:
+            engine.abort()
+            if site.user:
+                log.event("closed", user=site.user, proto="imap", rip=peer.address or None)
+
+
+class _Site:
+    """What the engine asks before login, for one session."""
+
+    def __init__(self, accounts: Accounts, peer: Peer, append_limit: int) -> None:
+        self.authority = Login(accounts, service="imap", address=peer.address)
+        self.user = ""
+        self._append_limit = append_limit
+
+    @property
+    def mechanisms(self) -> Sequence[str]:
+        return self.authority.mechanisms()
+
+    def open(self, account: Account, /) -> ImapSession:
+        try:
+            if not account.maildir:
+                raise MailboxDisabled("This account has no mailbox")
+            preload()
+            become(account.uid, account.gid, account.name)
+            maildir = Maildir(account.maildir)
+            if not maildir.exists:
+                maildir.create()
+        except Failure as failure:
+            reason = failure.detail or failure.text
+            log.event("not-opened", user=account.name, proto="imap", reason=reason)
+            raise
+        self.user = account.name
+        return ImapSession(account.maildir, append_limit=self._append_limit)
+
+
+def open_maildir(path: str, append_limit: int) -> ImapSession:
+    """Open the Maildir at `path` without any login, as its owner where we are root.
+
+    Raises NoSuchFolder where there is none, or a Failure.
+    """
+    try:
+        owner = os.stat(f"{path}/cur")
+    except FileNotFoundError:
+        raise NoSuchFolder(detail=f"{path} is no Maildir: it has no cur/") from None
+    except OSError as error:
+        raise trouble(error, "open", path) from error
+    preload()
+    if owner.st_uid != os.geteuid():
+        become(owner.st_uid, owner.st_gid)
+    return ImapSession(path, append_limit=append_limit)
+
+
+def serve_maildir(session: ImapSession, stream: Stream, peer: Peer) -> None:
+    """Serve a session that is logged in from the beginning, to its end."""
+    engine = ImapServer(None, session=session)
+    try:
+        drive(engine, stream)
+    finally:
+        engine.abort()

@@ -1,0 +1,236 @@
+"""Deliver here: mailboxes, programs, forwards; one report for each forward-path.
+
+A forward-path is followed through the directory to its ends. What may be repeated goes first:
+Maildirs, where a second attempt finds the first one's file; then programs; then, in one new queue
+entry, the addresses elsewhere. So an attempt that is cut off repeats as little as can be, and one
+that must wait (a mailbox is full) has run no program and sent nothing on.
+
+On top stand Return-Path (RFC 5321 4.4) and Delivered-To; a message that has this very Delivered-To
+already goes in a circle and fails (RFC 9228).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+from mailtools import log
+from mailtools.errors import Failure, MailLoop, Misconfigured, SystemTrouble
+from mailtools.mail.address import Address, parse_address
+from mailtools.mail.envelope import JUNK, Envelope, ForwardPath
+from mailtools.mail.fields import header_end
+from mailtools.mail.report import DELIVERED, EXPANDED, Report, report_failure
+from mailtools.services.agent import Job
+from mailtools.services.local.child import Deputies, Outcome, acting_as_owner
+from mailtools.services.local.directory import Target, Where, check_account
+from mailtools.services.local.mailbox import Letter, Mailboxes, order
+from mailtools.services.local.pipe import Errand, environment, owner_of, run
+from mailtools.store.queue import Queue
+from mailtools.store.queue_id import arrival, is_id
+
+PROGRAM_LIMIT = 1000.0  # seconds, as Postfix' command_time_limit
+
+_delivered_to = re.compile(rb"^delivered-to:[ \t]*(\S+)[ \t]*$", re.MULTILINE | re.IGNORECASE)
+_return_path = re.compile(rb"^return-path:.*\n(?:[ \t].*\n)*", re.MULTILINE | re.IGNORECASE)
+
+
+class Ways(Protocol):
+    """What is asked of the directory."""
+
+    def resolve(self, address: Address) -> tuple[Target, ...]:
+        """Give where a local address leads."""
+
+
+class Parcel:
+    """A job's message, its header looked at once for all forward-paths."""
+
+    def __init__(self, job: Job, repeated: bool) -> None:
+        """Take the job; `repeated`: an earlier attempt may have delivered it."""
+        self.job = job
+        self.message = message = job.message()
+        self._repeated = repeated
+        end = header_end(message)
+        header = message[:end]
+        folded = header.lower()
+        self._visited: set[bytes] = set()
+        if b"delivered-to:" in folded:
+            self._visited = {value.lower() for value in _delivered_to.findall(header)}
+        self._body = message
+        if b"return-path:" in folded:  # ours replaces what is there (RFC 5321 4.4)
+            self._body = _return_path.sub(b"", header) + message[end:]
+
+    def letter(self, path: str) -> Letter:
+        """Make the letter for a forward-path; raise MailLoop where it was delivered already."""
+        if self._visited and path.lower().encode("utf-8", "surrogateescape") in self._visited:
+            raise MailLoop(f"The message was delivered to {path} already (RFC 9228)")
+        job = self.job
+        junk = JUNK in job.envelope.parameters
+        return Letter(job.id, job.reverse_path, path, self._body, self._repeated, junk)
+
+
+class Local:
+    """The local delivery agent; `deliver` is what services/agent.py asks for."""
+
+    def __init__(
+        self,
+        directory: Ways,
+        queue: Queue | None = None,
+        *,
+        program_limit: float = PROGRAM_LIMIT,
+    ) -> None:
+        """Take the directory, and the queue for what is sent on."""
+        self._directory = directory
+        self._queue = queue
+        self._limit = program_limit
+        self._started = time.time()
+        self._deputies = Deputies(Mailboxes(program_limit).work)
+
+    def deliver(self, job: Job) -> Iterator[Report]:
+        """Deliver a message to each forward-path of a job."""
+        parcel = Parcel(job, self._maybe_repeated(job))
+        for path in job.forward_paths:
+            try:
+                yield self._deliver(parcel, path)
+            except Failure as failure:
+                if failure.detail:
+                    log.event("trouble", id=job.id or None, to=f"<{path}>", detail=failure.detail)
+                yield report_failure(path, failure)
+
+    def close(self) -> None:
+        """Let go of the processes that deliver for others."""
+        self._deputies.close()
+
+    def _deliver(self, parcel: Parcel, path: str) -> Report:
+        letter = parcel.letter(path)
+        targets = self._directory.resolve(parse_address(path))
+        if len(targets) == 1 and targets[0].where is Where.MAILBOX:
+            outcome = self._target(letter, targets[0])
+            forwards = [(address, "") for address in outcome.forwards]
+        else:
+            outcome = Outcome()
+            forwards = self._several(parcel, letter, targets, outcome)
+        if not forwards:
+            return Report(path, DELIVERED, "2.0.0", outcome.text)
+        ids = self._send_on(parcel, letter, forwards)
+        names = ", ".join(dict.fromkeys(address for address, _ in forwards))
+        return Report(path, EXPANDED, "2.0.0", f"sent on to {names} as {' '.join(ids)}")
+
+    def _several(
+        self, parcel: Parcel, letter: Letter, targets: tuple[Target, ...], outcome: Outcome
+    ) -> list[tuple[str, str]]:
+        """Do all ends but the forwards, which are given back with their reverse-paths."""
+        refused: Failure | None = None
+        forwards = [(t.value, t.owner) for t in targets if t.where is Where.FORWARD]
+        for where in (Where.MAILBOX, Where.MAILDIR, Where.PROGRAM):
+            for target in targets:
+                if target.where is not where:
+                    continue
+                try:
+                    done = self._target(letter, target)
+                except Failure as failure:
+                    if not failure.permanent:
+                        raise
+                    refused = failure
+                else:
+                    outcome.text = f"{outcome.text}, {done.text}" if outcome.text else done.text
+                    forwards += ((address, target.owner) for address in done.forwards)
+        outcome.text = outcome.text or "thrown away, as its alias says"
+        if refused:
+            if forwards:
+                self._send_on(parcel, letter, forwards)
+            raise refused
+        return forwards
+
+    def _target(self, letter: Letter, target: Target) -> Outcome:
+        if target.where is Where.PROGRAM:
+            return self._program(letter, target)
+        account, value = target.account, target.value
+        if account:
+            check_account(account, room=False)
+            owner = (account.uid, account.gid, account.name)
+            value = "plain" if target.plain else ""
+        else:
+            owner = (*_writer_of(target), "")
+        said = order(letter, account, target.extension, value)
+        return self._deputies.do(owner, said, letter.body)
+
+    def _program(self, letter: Letter, target: Target) -> Outcome:
+        user, home = owner_of(target.uid)
+        told = environment(
+            reverse_path=target.owner or letter.reverse_path,
+            forward_path=letter.address,
+            user=user,
+            home=home,
+            extension=target.extension,
+        )
+        stdin = letter.top + letter.body
+        run(Errand(target.value, told, home, stdin, target.uid, target.gid), self._limit)
+        return Outcome(f"program {target.value.split()[0]}")
+
+    def _maybe_repeated(self, job: Job) -> bool:
+        """Whether an earlier attempt may have delivered this: then its file is looked for.
+
+        Not for an entry that came after this agent was started, is still in new/, and of which no
+        attempt is on record: it was in nobody's hands.
+        """
+        folder, id_ = os.path.split(job.path)
+        queue, state = os.path.split(folder)
+        if state != "new" or not is_id(id_) or arrival(id_) <= self._started:
+            return bool(id_)
+        return os.path.lexists(f"{queue}/log/{id_}")
+
+    # -- sending on -------------------------------------------------------------------------------
+
+    def _send_on(
+        self, parcel: Parcel, letter: Letter, forwards: list[tuple[str, str]]
+    ) -> list[str]:
+        """Commit a new queue entry for each reverse-path; give their IDs."""
+        if self._queue is None:
+            raise SystemTrouble(detail=f"{letter.path}: there is no queue to send on through")
+        groups: dict[str, dict[str, None]] = {}
+        for address, owner in forwards:
+            # The null reverse-path stays: what answers it must find nobody (RFC 5321 4.5.5).
+            reverse_path = (owner or letter.reverse_path) if letter.reverse_path else ""
+            groups.setdefault(reverse_path, {})[address] = None
+        with acting_as_owner(self._queue.path):
+            return [self._commit(parcel, letter, *group) for group in groups.items()]
+
+    def _commit(
+        self, parcel: Parcel, letter: Letter, reverse_path: str, addresses: dict[str, None]
+    ) -> str:
+        assert self._queue
+        envelope = parcel.job.envelope
+        # RFC 3461 5.2.7: a list (an alias with an owner) answers for its members itself.
+        keeps = reverse_path == letter.reverse_path
+        told = parcel.job.parameters(letter.path) if keeps else {}
+        parameters = dict(envelope.parameters)
+        if not keeps:
+            parameters.pop("ENVID", None)
+        paths = tuple(ForwardPath(address, told) for address in addresses)
+        writer = self._queue.begin(Envelope(reverse_path, paths, parameters, envelope.client))
+        try:
+            writer.write(letter.delivered_to)
+            writer.write(parcel.message)
+        except BaseException:
+            writer.abort()
+            raise
+        return writer.commit()
+
+
+def _writer_of(target: Target) -> tuple[int, int]:
+    """Who writes a Maildir that is nobody's account: the alias' owner, or its folder's for root.
+
+    A folder of root's is refused, unless root named it at a shell.
+    """
+    if target.uid > 0 or os.geteuid() != 0:
+        return target.uid, target.gid
+    path = target.value
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    about = os.stat(path)
+    if about.st_uid == 0 and not target.by_hand:
+        raise Misconfigured(detail=f"{target.value} lies in a folder of root's: chown it")
+    return about.st_uid, about.st_gid

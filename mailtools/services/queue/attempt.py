@@ -1,0 +1,229 @@
+"""The entries in hand: what happens to each from being due to being gone or put off.
+
+Here is the order that makes a crash harmless (mailtools-queue(5)): reports are journalled before a
+DSN tells of them, the DSN is committed before the journal says so, and the entry is removed after
+that. An entry whose paths are all settled by one attempt, with nobody to tell, needs no journal:
+its removal is the record. Whatever the disk refuses is tried again; until then the entry stays in
+hand with what is known of it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from mailtools import log
+from mailtools.errors import BadEntry, Failure, NoSuchEntry
+from mailtools.mail.report import DELAYED, FAILED, Report
+from mailtools.services.queue.notify import Notifier
+from mailtools.services.queue.schedule import Schedule, Terms, priority
+from mailtools.services.queue.transports import Transports
+from mailtools.services.queue.worker import Assignment
+from mailtools.store import history
+from mailtools.store.destinations import Silence
+from mailtools.store.history import History
+from mailtools.store.queue import Entry, Place, Queue
+
+TIME_EXPIRED = "4.4.7"  # RFC 3463: delivery time expired
+
+
+@dataclass(slots=True)
+class Work:
+    """An entry in hand."""
+
+    entry: Entry
+    terms: Terms
+    left: int = 0
+    """Assignments that are not over yet."""
+    not_before: dict[str, float] = field(default_factory=dict)
+    """Until when a path's destination is left alone."""
+    untried: bool = False
+    """Whether some paths were given back untried: then it stays where it is."""
+
+
+class Attempts:
+    """All entries in hand, by ID."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        notifier: Notifier,
+        schedule: Schedule,
+        transports: Transports,
+        jitter: Callable[[], float],
+    ) -> None:
+        """`jitter` gives random numbers from 0 to 1."""
+        self.schedule, self.transports, self.notifier = schedule, transports, notifier
+        self.in_hand: dict[str, Work] = {}
+        self.stuck: list[Work] = []
+        """Entries whose end the disk refused; see `unstick`."""
+        self.next_due = 0.0
+        """No later than the earliest entry that waits is due; infinity where none does."""
+        self._queue, self._jitter = queue, jitter
+        self._history = History(f"{queue.path}/history")
+        self._finished: list[Work] = []
+
+    # -- begin ------------------------------------------------------------------------------------
+
+    def take(self, place: Place, now: float) -> list[Assignment]:
+        """Take an entry in hand; give what agents are to do for it.
+
+        Nothing when it cannot be read, is gone, is not to be tried yet, or has nothing pending.
+        """
+        try:
+            entry = self._queue.open(place)
+        except NoSuchEntry:
+            return []
+        except BadEntry as failure:
+            self._queue.set_aside(place)
+            log.event("damaged", id=place.id, why=failure.text)
+            return []
+        terms = self.schedule.terms(entry.envelope, entry.arrival)
+        if now < terms.start and terms.start > entry.arrival:  # not: a clock that went back
+            log.event("held", id=entry.id, until=f"{terms.start:.0f}")
+            self._defer(entry, terms.start)
+            return []
+        work = self.in_hand[entry.id] = Work(entry, terms)
+        assignments = self._assignments(work, now)
+        work.left = len(assignments)
+        if not assignments:
+            self._end(work, now)
+        return assignments
+
+    def _assignments(self, work: Work, now: float) -> list[Assignment]:
+        entry = work.entry
+        pending = entry.pending
+        if work.terms.returns and now >= work.terms.expires:
+            # RFC 2852 4.1.2: by-mode R is not tried after its time.
+            for path in pending:
+                text = "The time its sender gave for delivery is over"
+                self._note(work, Report(path.address, FAILED, "5.4.7", text), now)
+            return []
+        if len(pending) == 1:
+            paths = {self.transports.find(pending[0].address): [pending[0].address]}
+        else:
+            paths = {}
+            for address in dict.fromkeys(path.address for path in pending):
+                paths.setdefault(self.transports.find(address), []).append(address)
+        level = priority(entry.envelope) if entry.envelope.parameters else 0
+        sender = entry.envelope.reverse_path
+        return [
+            Assignment(entry.id, entry.path, sender, addresses, agent, destination, level)
+            for (agent, destination), addresses in paths.items()
+        ]
+
+    # -- reports ----------------------------------------------------------------------------------
+
+    def reported(self, id_: str, report: Report, now: float) -> None:
+        """Take in a report on a path of an entry in hand, and log it."""
+        self._note(self.in_hand[id_], report, now)
+
+    def over(self, id_: str, now: float) -> None:
+        """Note that an assignment is over; with its last one, the entry's attempt ends."""
+        work = self.in_hand[id_]
+        work.left -= 1
+        if work.left or work.untried:
+            self._guarded(work, lambda: self._queue.record(work.entry, (), now))
+            if not work.left:
+                del self.in_hand[id_]
+        else:
+            self._end(work, now)
+
+    def put_off(self, assignment: Assignment, silence: Silence, now: float) -> None:
+        """Let an assignment wait, untried, since its destination did not answer others."""
+        work = self.in_hand[assignment.id]
+        for path in assignment.forward_paths:
+            work.not_before[path] = silence.until
+            text = f"Not tried, since {assignment.destination} did not answer: {silence.text}"
+            self._note(work, Report(path, DELAYED, silence.status, text), now)
+        self.over(assignment.id, now)
+
+    def leave_alone(self, assignment: Assignment, path: str, until: float) -> None:
+        """Note that a path's destination did not answer just now."""
+        self.in_hand[assignment.id].not_before[path] = until
+
+    def forget(self, id_: str) -> None:
+        """Let go of an entry of which nothing was begun: it stays where it is."""
+        del self.in_hand[id_]
+
+    def give_back(self, assignment: Assignment, now: float) -> None:
+        """Take back an assignment that nobody has begun: its paths wait for another pass."""
+        self.in_hand[assignment.id].untried = True
+        self.over(assignment.id, now)
+
+    def _note(self, work: Work, report: Report, now: float) -> None:
+        entry = work.entry
+        if report.action == DELAYED and now >= work.terms.expires:
+            status = "5.4.7" if work.terms.returns else report.status or TIME_EXPIRED
+            text = f"Given up, it was tried too long: {report.text}"
+            report = replace(report, action=FAILED, status=status, text=text)
+        entry.journal.add(now, report)
+        log.event(
+            report.action,
+            id=entry.id,
+            to=report.forward_path,
+            status=report.status,
+            age=f"{max(now - work.terms.start, 0):.2f}",
+            text=report.text,
+        )
+
+    # -- the end of an attempt --------------------------------------------------------------------
+
+    def _end(self, work: Work, now: float) -> None:
+        self._guarded(work, lambda: self._finish(work, now))
+
+    def _guarded(self, work: Work, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Failure as failure:
+            log.event("trouble", id=work.entry.id, detail=failure.detail or failure.text)
+            if not work.left and work not in self.stuck:
+                self.stuck.append(work)
+
+    def _finish(self, work: Work, now: float) -> None:
+        entry = work.entry
+        pending = entry.pending
+        told = self.notifier.due(entry)
+        if told or pending:
+            self._queue.record(entry, (), now)
+        if told:
+            self.notifier.tell(entry, told, now)
+        if not pending:
+            self._finished.append(work)
+            return
+        if now >= work.terms.warn:
+            self.notifier.warn(entry, now, work.terms.expires)
+        not_before = min(work.not_before.get(path.address, 0.0) for path in pending)
+        when = self.schedule.next_attempt(work.terms, now, self._jitter(), not_before)
+        self._defer(entry, when)
+        del self.in_hand[entry.id]
+
+    def _defer(self, entry: Entry, when: float) -> None:
+        try:
+            self.next_due = min(self.next_due, self._queue.defer(entry, when))
+        except NoSuchEntry:  # an operator removed it while it was tried
+            self._queue.settle(entry)
+
+    def unstick(self, now: float) -> None:
+        """Try again to end the attempts whose end the disk refused."""
+        stuck, self.stuck = self.stuck, []
+        for work in stuck:
+            self._end(work, now)
+
+    def flush(self, now: float) -> None:
+        """Write the history of the entries that are finished, and remove them."""
+        finished, self._finished = self._finished, []
+        if not finished:
+            return
+        try:
+            lines = b"".join([history.lines_of(work.entry) for work in finished])
+            self._history.append(lines, now)
+        except Failure as failure:  # a history that cannot be written must not keep the mail
+            log.event("trouble", detail=failure.detail or failure.text)
+        for work in finished:
+            try:
+                self._queue.settle(work.entry)
+            except Failure as failure:
+                log.event("trouble", id=work.entry.id, detail=failure.detail or failure.text)
+                self.stuck.append(work)
+                continue
+            log.event("removed", id=work.entry.id)
+            del self.in_hand[work.entry.id]

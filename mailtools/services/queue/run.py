@@ -1,0 +1,381 @@
+"""The queue run: what is due goes to agents, and what they report into the journals.
+
+One `selectors` loop: room and due work → assign; readable → reports. `once` is one pass; `wait`
+stays and wakes when the trigger is pulled or a minute of wait/ has come. Stopping lets the agents
+finish what they have in hand.
+"""
+
+import os
+import random
+import selectors
+import shlex
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+
+from mailtools import log
+from mailtools.errors import Failure
+from mailtools.mail.report import DELAYED, Report
+from mailtools.services.queue.agents import Pool
+from mailtools.services.queue.attempt import Attempts
+from mailtools.services.queue.lookout import GATHER, Lookout
+from mailtools.services.queue.notify import Notifier
+from mailtools.services.queue.schedule import Schedule
+from mailtools.services.queue.selection import Selection
+from mailtools.services.queue.transports import LOCAL, RELAY, Transports
+from mailtools.services.queue.worker import Assignment, Worker
+from mailtools.store.destinations import Destinations
+from mailtools.store.history import History
+from mailtools.store.queue import Place, Queue
+from mailtools.store.queue_sweep import sweep
+
+CROWD = 1000  # jobs that wait for a destination, from which on its entries stay where they are
+UNSTICK = 30.0  # seconds before what the disk refused is tried again
+NO_ANSWER = frozenset(("4.4.1", "4.4.3", "4.4.4"))  # RFC 3463: no host, no directory, no route
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the operator decided; durations in seconds."""
+
+    me: str
+    postmaster: str
+    schedule: Schedule
+    transports: Transports
+    local_agents: int = 2
+    relay_agents: int = 2
+    history: float = 14 * 86400
+    owner: tuple[int, int] | None = None
+    """uid and gid of the queue, where we came as root: local-deliver is root, others the owner."""
+
+
+class Run:
+    """A queue run, the one that holds the queue's lock."""
+
+    def __init__(self, queue: Queue, plan: Plan, reread: Callable[[], Plan]) -> None:
+        """`reread` gives the plan afresh, for SIGHUP; it may raise a Failure."""
+        self._queue, self._plan, self._reread = queue, plan, reread
+        self._attempts = Attempts(
+            queue,
+            Notifier(queue, plan.me, plan.postmaster),
+            plan.schedule,
+            plan.transports,
+            random.random,
+        )
+        self._destinations = Destinations(f"{queue.path}/dest")
+        self._history = History(f"{queue.path}/history")
+        self._pools: dict[str, Pool] = {}
+        self._selector = selectors.DefaultSelector()
+        self._lookout = Lookout(queue, self._attempts)
+        self._parked: dict[tuple[str, str], tuple[Assignment, set[str]]] = {}
+        self._stopping = self._hangup = False
+        self._next_unstick = 0.0
+        self._day = 0.0
+
+    # -- the two ways -----------------------------------------------------------------------------
+
+    def once(self, selection: Selection | None = None) -> bool:
+        """Try what is due, or what was selected; return when all of it is settled or put off.
+
+        False: the disk refused the end of some, which stay as they are.
+        """
+        self._open()
+        self._sweep()
+        if selection:
+            self._take_selected(selection)
+        lookout = self._lookout
+        lookout.wanted = not selection
+        while not self._stopping:
+            if not selection:
+                lookout.go_on(self._take)
+            self._turn()
+            if lookout.looking or self._busy():
+                self._listen(self._pause())
+            elif not lookout.wanted or selection:
+                self._listen(0.0)  # the trigger may have been pulled meanwhile, also by us
+                if selection or not lookout.wanted:
+                    break
+        return self._close()
+
+    def wait(self) -> bool:
+        """Try what is due, and then what becomes due, until SIGTERM or SIGINT."""
+        self._open()
+        for command in (LOCAL, RELAY):
+            self._start(self._pool(command))
+        self._lookout.wanted = True
+        while not self._stopping:
+            self._sweep()
+            self._lookout.go_on(self._take)
+            self._turn()
+            self._listen(self._pause())
+            if self._hangup:
+                self._reload()
+        return self._close()
+
+    # -- one turn ---------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        now = time.time()
+        if self._attempts.stuck and time.monotonic() >= self._next_unstick:
+            self._next_unstick = time.monotonic() + UNSTICK
+            self._attempts.unstick(now)
+        for pool in list(self._pools.values()):
+            if pool.dealer.waiting:
+                self._deal(pool)
+            pool.kill_silent()
+        if self._parked:
+            self._unpark()
+        self._attempts.flush(now)
+
+    def _deal(self, pool: Pool) -> None:
+        given = set()
+        while worker := pool.with_room():
+            assignment = pool.dealer.take()
+            if assignment is None:
+                break
+            assignment.answers_before = pool.dealer.answers(assignment.destination)
+            worker.assign(assignment)
+            given.add(worker)
+        for worker in given:
+            worker.flush()
+            if worker.writing:
+                self._watch(pool, worker)
+        if pool.dealer.waiting and pool.wants_agent():
+            self._start(pool)
+        if pool.ailing:
+            text = "The delivery agent cannot be started"
+            now = time.time()
+            for assignment in pool.dealer.drain_all():
+                self._unreported(assignment, text, now)
+
+    def _listen(self, timeout: float) -> None:
+        if timeout and self._lookout.busy:
+            time.sleep(GATHER)  # many reports at a time cost less than one by one
+        for key, events in self._selector.select(timeout):
+            if self._selector.get_map().get(key.fd) is not key:
+                continue  # its agent was lost just now
+            if key.data is None:
+                self._hear(key.fd)
+            else:
+                pool, worker = key.data
+                if events & selectors.EVENT_WRITE:
+                    worker.flush()
+                    self._watch(pool, worker)
+                else:
+                    self._receive(pool, worker)
+
+    def _hear(self, fd: int) -> None:
+        try:
+            os.read(fd, 65536)
+        except BlockingIOError:
+            return
+        self._lookout.wanted = True
+
+    def _pause(self) -> float:
+        pauses = [self._lookout.pause()]
+        if self._attempts.stuck:
+            pauses.append(self._next_unstick - time.monotonic())
+        for pool in self._pools.values():
+            if pool.dealer.waiting and pool.restart > 0:
+                pauses.append(pool.restart)
+        return max(min(pauses), 0.0)
+
+    # -- the queue --------------------------------------------------------------------------------
+
+    def _take(self, place: Place, now: float) -> None:
+        assignments = self._open_entry(place, now)
+        if assignments and all(self._crowded(assignment, CROWD) for assignment in assignments):
+            self._park(assignments[0])
+            return
+        for assignment in assignments:
+            self._put(assignment, now)
+
+    def _crowded(self, assignment: Assignment, most: int) -> bool:
+        pool = self._pools.get(assignment.agent)
+        return pool is not None and pool.dealer.waiting_for(assignment.destination) >= most
+
+    def _park(self, assignment: Assignment) -> None:
+        """Leave an entry in its folder for now, so that one destination cannot fill the window."""
+        self._attempts.forget(assignment.id)
+        key = assignment.agent, assignment.destination
+        _, ids = self._parked.setdefault(key, (assignment, set()))
+        ids.add(assignment.id)
+        self._lookout.leave(assignment.id)
+
+    def _unpark(self) -> None:
+        """Look again at what was left, where its destination has room now."""
+        for key, (assignment, ids) in list(self._parked.items()):
+            if not self._crowded(assignment, CROWD // 2):
+                del self._parked[key]
+                self._lookout.take_again(ids)
+
+    def _open_entry(self, place: Place, now: float) -> list[Assignment]:
+        try:
+            return self._attempts.take(place, now)
+        except Failure as failure:
+            log.event("trouble", id=place.id, detail=failure.detail or failure.text)
+            self._lookout.avoid(place.id)
+            return []
+
+    def _put(self, assignment: Assignment, now: float) -> None:
+        pool = self._pool(assignment.agent)
+        silence = self._destinations.silent(assignment.destination, now)
+        if silence:
+            self._attempts.put_off(assignment, silence, now)
+            return
+        pool.dealer.put(
+            assignment.destination, assignment.reverse_path, assignment.priority, assignment
+        )
+
+    def _take_selected(self, selection: Selection) -> None:
+        now = time.time()
+        for place in selection.places(self._queue):
+            for assignment in self._open_entry(place, now):
+                if selection.narrow(assignment):
+                    self._destinations.answered(assignment.destination)
+                    self._put(assignment, now)
+                else:
+                    self._attempts.give_back(assignment, now)
+
+    def _sweep(self) -> None:
+        now = time.time()
+        if now // 86400 == self._day:
+            return
+        self._day = now // 86400
+        try:
+            if self._history.begin_day(now):
+                self._history.sweep(now, self._plan.history)
+                for path in sweep(self._queue, now):
+                    log.event("swept", path=path)
+        except Failure as failure:
+            log.event("trouble", detail=failure.detail or failure.text)
+
+    # -- agents -----------------------------------------------------------------------------------
+
+    def _pool(self, command: str) -> Pool:
+        pool = self._pools.get(command)
+        if pool is None:
+            words = shlex.split(command)
+            name = os.path.basename(words[0])
+            if name in (LOCAL, RELAY) and "--jobs" not in words:
+                words.append("--jobs")
+            local = name == LOCAL
+            count = self._plan.local_agents if local else self._plan.relay_agents
+            user = (0, 0) if local and self._plan.owner else self._plan.owner
+            pool = self._pools[command] = Pool(words, count, user)
+        return pool
+
+    def _start(self, pool: Pool) -> None:
+        worker = pool.start()
+        if worker:
+            self._selector.register(worker.stdout, selectors.EVENT_READ, (pool, worker))
+
+    def _watch(self, pool: Pool, worker: Worker) -> None:
+        """Wait for room in a pipe while job lines wait for it."""
+        watched = worker.stdin in self._selector.get_map()
+        if worker.writing and not watched:
+            self._selector.register(worker.stdin, selectors.EVENT_WRITE, (pool, worker))
+        elif watched and not worker.writing:
+            self._selector.unregister(worker.stdin)
+
+    def _receive(self, pool: Pool, worker: Worker) -> None:
+        found = worker.receive()
+        now = time.time()
+        if found is None:
+            if worker.stdin in self._selector.get_map():
+                self._selector.unregister(worker.stdin)
+            self._selector.unregister(worker.stdout)
+            for assignment in pool.lost(worker):
+                self._unreported(assignment, "The delivery agent died", now)
+                pool.dealer.done(assignment.destination, True)
+            return
+        for assignment, report, over in found:
+            self._attempts.reported(assignment.id, report, now)
+            answered = report.status not in NO_ANSWER or report.action != DELAYED
+            if not answered:
+                self._no_answer(pool, assignment, report, now)
+            if over:
+                if answered:
+                    self._destinations.answered(assignment.destination)
+                pool.dealer.done(assignment.destination, answered)
+                self._attempts.over(assignment.id, now)
+
+    def _no_answer(self, pool: Pool, assignment: Assignment, report: Report, now: float) -> None:
+        name = assignment.destination
+        if pool.dealer.answers(name) > assignment.answers_before:
+            return  # it has answered others meanwhile
+        schedule = self._plan.schedule
+        silence = self._destinations.silent(name, now)
+        if silence is None:
+            back_off = schedule.retry_first * 2 ** min(self._destinations.failures(name), 20)
+            until = now + min(back_off, schedule.retry_most)
+            self._destinations.failed(name, until, report.status, report.text)
+            silence = self._destinations.silent(name, now)
+        if silence:
+            self._attempts.leave_alone(assignment, report.forward_path, silence.until)
+            for waiting in pool.dealer.drain(name):
+                self._attempts.put_off(waiting, silence, now)
+
+    def _unreported(self, assignment: Assignment, text: str, now: float) -> None:
+        for path in assignment.forward_paths:
+            if path in assignment.missing:
+                self._attempts.reported(assignment.id, Report(path, DELAYED, "4.3.0", text), now)
+        self._attempts.over(assignment.id, now)
+
+    def _busy(self) -> bool:
+        return any(pool.busy or pool.dealer.waiting for pool in self._pools.values())
+
+    # -- signals, the trigger, the end ------------------------------------------------------------
+
+    def _open(self) -> None:
+        path = f"{self._queue.path}/trigger"
+        self._trigger = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        # A writing end of our own: otherwise the last writer's leaving reads as end of file.
+        self._trigger_writer = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(self._trigger, selectors.EVENT_READ, None)
+        woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(woken, selectors.EVENT_READ, None)
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._signalled)
+
+    def _signalled(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            self._hangup = True
+        else:
+            self._stopping = True
+
+    def _reload(self) -> None:
+        self._hangup = False
+        try:
+            plan = self._reread()
+        except Failure as failure:
+            log.event("trouble", detail=failure.detail or failure.text)
+            return
+        self._plan = plan
+        self._attempts.schedule, self._attempts.transports = plan.schedule, plan.transports
+        self._attempts.notifier = Notifier(self._queue, plan.me, plan.postmaster)
+        self._destinations.forget()
+        for command, pool in self._pools.items():
+            local = os.path.basename(shlex.split(command)[0]) == LOCAL
+            pool.count = plan.local_agents if local else plan.relay_agents
+            for worker in pool.workers:
+                worker.finish()  # its successor reads the control files afresh
+        log.event("reread")
+
+    def _close(self) -> bool:
+        """Let agents finish what they have, and take back what none of them has."""
+        now = time.time()
+        for pool in self._pools.values():
+            for assignment in pool.dealer.drain_all():
+                self._attempts.give_back(assignment, now)
+            for worker in pool.workers:
+                worker.finish()
+        while any(pool.workers for pool in self._pools.values()):
+            self._attempts.flush(time.time())
+            self._listen(60.0)
+        self._attempts.unstick(time.time())
+        self._attempts.flush(time.time())
+        return not self._attempts.stuck

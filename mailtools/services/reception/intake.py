@@ -1,0 +1,127 @@
+"""A message on its way into the queue: its header looked at, a Received field put on top.
+
+Nothing touches the disk before the header is whole and accepted; then it flows through.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from mailtools import log
+from mailtools.errors import BadMessage, MailLoop
+from mailtools.mail.binary_mime import text_form
+from mailtools.mail.envelope import Envelope
+from mailtools.services.reception.received import Hop, received_field
+from mailtools.store.queue import EntryWriter, Queue
+
+HEADER_MOST = 1024 * 1024  # octets
+
+_message_id = re.compile(rb"\nmessage-id:[ \t]*(?:\n[ \t]+)?(\S{1,250})", re.IGNORECASE)
+
+HeaderWork = Callable[[bytes, str], bytes]
+"""Takes a header (LF text, without the empty line) and the entry's ID; gives the one to keep."""
+
+
+class Intake:
+    """The sink of one message (protocol/smtp/session.py)."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        envelope: Envelope,
+        hop: Hop,
+        *,
+        hops: int,
+        facts: dict[str, object],
+        work: HeaderWork | None = None,
+        binary: bool = False,
+    ) -> None:
+        """Take where it goes and how it came.
+
+        `hops` is the most Received fields it may have; `work` checks and mends the header;
+        `facts` are said in the log when it is queued. A `binary` message is gathered as it comes,
+        and becomes text at its end (RFC 3030 3).
+        """
+        self._queue, self._envelope, self._hop = queue, envelope, hop
+        self._hops, self._work, self._facts = hops, work, facts
+        self._header = b""
+        self._binary: list[bytes] | None = [] if binary else None
+        self._writer: EntryWriter | None = None
+        self._message_id = ""
+        self._top = b""
+        self.id = ""
+        """The entry's, once the header is whole."""
+
+    def amend(self, top: bytes, work: HeaderWork, parameters: dict[str, str]) -> None:
+        """Before anything is written: fields to stand on top, header work, MAIL parameters."""
+        self._top, self._work = top, work
+        if parameters:
+            merged = {**self._envelope.parameters, **parameters}
+            self._envelope = replace(self._envelope, parameters=merged)
+
+    def write(self, text: bytes) -> None:
+        """Take a piece of the message; raise what refuses it."""
+        if self._binary is not None:
+            self._binary.append(text)
+            return
+        if self._writer is not None:
+            self._writer.write(text)
+            return
+        text = self._header + text
+        if text.startswith(b"\n"):
+            self._begin(b"", text)
+            return
+        end = text.find(b"\n\n", max(len(self._header) - 1, 0))
+        if end >= 0:
+            self._begin(text[: end + 1], text[end + 1 :])
+        elif len(text) > HEADER_MOST:
+            raise BadMessage(f"The header is larger than {HEADER_MOST} octets")
+        else:
+            self._header = text
+
+    def commit(self) -> str:
+        """Put the message into the queue: on disk, and synced, when this returns."""
+        if self._binary is not None:
+            gathered, self._binary = b"".join(self._binary), None
+            self.write(text_form(gathered))
+        if self._writer is None:
+            self._begin(self._header, b"")
+        assert self._writer is not None
+        size = self._writer.size
+        id_ = self._writer.commit()
+        log.event(
+            "queued",
+            id=id_,
+            from_=f"<{self._envelope.reverse_path}>",
+            to=len(self._envelope.forward_paths),
+            size=size,
+            **self._facts,
+            message_id=self._message_id or None,
+        )
+        return f"Ok: queued as {id_}"
+
+    def abort(self) -> None:
+        """Forget the message."""
+        if self._writer is not None:
+            self._writer.abort()
+
+    def _begin(self, header: bytes, rest: bytes) -> None:
+        folded = b"\n" + header.lower()
+        if folded.count(b"\nreceived:") > self._hops:
+            raise MailLoop(f"Too many hops: more than {self._hops} Received fields")
+        self._writer = writer = self._queue.begin(self._envelope)
+        self.id = writer.id
+        if self._work is not None:
+            header = self._work(header, writer.id)
+        found = _message_id.search(b"\n" + header)
+        if found:
+            self._message_id = found[1].decode("utf-8", "replace")
+        paths = self._envelope.forward_paths
+        only = paths[0].address if len(paths) == 1 else ""
+        writer.write(self._top + received_field(self._hop, writer.id, only))
+        if header:
+            writer.write(header)
+        if rest:
+            writer.write(rest)

@@ -1,0 +1,44 @@
+"""What an account's mailbox may hold: the extra fields `quota` and `quota_rule` of its line.
+
+    quota=2G          quota=2G,10000          quota_rule=*:storage=2G:messages=10000
+
+The second is Dovecot's; `storage` counts KiB where no unit stands there, `bytes` octets.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from mailtools.store.quota import Limits
+
+if TYPE_CHECKING:
+    from mailtools.services.access.accounts import Account
+
+_size = re.compile(r"([0-9]+)([BKMGT]?)(?:i?B)?\Z", re.IGNORECASE)
+_UNITS = {"B": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+
+
+def limits_of(account: Account) -> Limits | None:
+    """Give the limits that an account's line sets; None where it sets none, or none we can read."""
+    if not account.fields:
+        return None
+    plain = account.fields.get("quota", "")
+    if plain:
+        octets, _, messages = plain.partition(",")
+        return _limits(octets, messages, "B")
+    rule = account.fields.get("quota_rule", "")
+    if not rule.startswith("*:"):
+        return None
+    words = dict(word.partition("=")[::2] for word in rule[2:].split(":"))
+    if "bytes" in words:
+        return _limits(words["bytes"], words.get("messages", ""), "B")
+    return _limits(words.get("storage", "0"), words.get("messages", ""), "K")
+
+
+def _limits(octets: str, messages: str, unit: str) -> Limits | None:
+    match = _size.match(octets or "0")
+    if not match or not (messages or "0").isdigit():
+        return None
+    limits = Limits(int(match[1]) * _UNITS[match[2].upper() or unit], int(messages or "0"))
+    return limits if limits else None

@@ -1,0 +1,53 @@
+"""A session of smtpd-accept from its first octet to its last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mailtools.errors import Failure
+from mailtools.mail.reply import reply
+from mailtools.net.drive import drive
+from mailtools.net.serve import Peer
+from mailtools.net.stream import Stream
+from mailtools.protocol.smtp.server import SmtpServer
+from mailtools.protocol.smtp.session import Settings
+from mailtools.services.access.networks import NOBODY, Networks
+from mailtools.services.reception.proxied import true_peer
+from mailtools.services.reception.session import Policy, Reception
+
+if TYPE_CHECKING:
+    import ssl
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpService:
+    """All that sessions share; call it with a stream and its peer to serve one."""
+
+    policy: Policy
+    settings: Settings
+    tls: Callable[[], ssl.SSLContext] | None = None
+    """Gives the TLS context; None where there is no certificate."""
+    implicit_tls: bool = False
+    proxies: Networks = NOBODY
+    """Whose PROXY header is believed, and awaited."""
+
+    def __call__(self, stream: Stream, peer: Peer) -> None:
+        """Serve one session; raise ConnectionDied or TlsTrouble where the connection broke."""
+        found = true_peer(stream, peer, self.proxies)
+        if found is None:
+            return
+        if self.implicit_tls:
+            assert self.tls is not None
+            stream.start_tls(self.tls())
+        drive(SmtpServer(Reception(self.policy, stream, found), self.settings), stream, self.tls)
+
+
+def turn_away(name: str) -> Callable[[Failure], bytes]:
+    """Give the function that says in SMTP's words that there can be no session now."""
+
+    def words(failure: Failure) -> bytes:
+        return bytes(reply(421, failure.status, f"{name} {failure.text}"))
+
+    return words

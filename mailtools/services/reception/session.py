@@ -1,0 +1,331 @@
+"""What smtpd-accept decides: who may send what to whom, and that it is queued before it is taken.
+
+A Reception is the Session of one connection (protocol/smtp/session.py); a Policy is what is the
+same for all of them. Recipients are checked during RCPT: what is taken here can be delivered or
+relayed, so no bounce goes to a forged sender.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from mailtools import log
+from mailtools.errors import (
+    AuthRequired,
+    BadSyntax,
+    Failure,
+    PolicyRefused,
+    QueueFull,
+    RelayDenied,
+    SystemTrouble,
+    TlsRequired,
+    TooManyRecipients,
+)
+from mailtools.mail.address import Address
+from mailtools.mail.envelope import Envelope, ForwardPath
+from mailtools.net.serve import Peer
+from mailtools.net.stream import Stream
+from mailtools.protocol.sasl import server as sasl
+from mailtools.protocol.smtp.extensions import RELEASE_MOST
+from mailtools.services.access.accounts import Account, Accounts
+from mailtools.services.access.login import Login
+from mailtools.services.access.networks import NOBODY, Networks
+from mailtools.services.reception.intake import HeaderWork, Intake
+from mailtools.services.reception.received import Hop, protocol_name
+from mailtools.services.reception.submission import Submission
+from mailtools.store.queue import Queue
+
+if TYPE_CHECKING:
+    from mailtools.protocol.smtp.session import Sink
+    from mailtools.services.reception.belief import Belief, Stranger
+
+_NOT_KEPT = frozenset(("SIZE", "AUTH"))  # parameters that are about this session only
+
+
+class Directory(Protocol):
+    """Who has a mailbox here (services/local/directory.py)."""
+
+    def is_local(self, domain: str) -> bool:
+        """Whether mail for a domain is delivered here."""
+
+    def check(self, address: Address) -> None:
+        """Raise NoSuchMailbox, MailboxFull or another Failure unless it could be delivered now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What is the same for all connections."""
+
+    me: str
+    queue: Queue
+    directory: Directory
+    accounts: Accounts | None = None
+    """Who may authenticate; None: nobody."""
+    relay_clients: Networks = NOBODY
+    xclient_clients: Networks = NOBODY
+    submission: Submission | None = None
+    """The rules of a submission service; None for an exchanger."""
+    lmtp: bool = False
+    starttls: bool = False
+    """There is a certificate."""
+    plaintext_login: bool = False
+    hops: int = 100
+    disk_floor: int = 0
+    """Octets that must stay free on the queue's disk."""
+    hide_client: bool = False
+    """Leave the address of authenticated clients out of Received fields."""
+    home: str = ""
+    """The domain of `<postmaster>`, and the first local one."""
+    belief: Belief | None = None
+    """How peers that may not relay are judged; None: not at all."""
+
+
+class Reception:
+    """One connection."""
+
+    def __init__(self, policy: Policy, stream: Stream, peer: Peer) -> None:
+        self._policy = policy
+        self._stream = stream
+        self._peer = peer
+        self._account: Account | None = None
+        self._hello = ""
+        self._verb = ""
+        self._tls = ""
+        self.secure = False
+        self.release_until = _release_until() if policy.submission else ""
+        self._relay_client = "RELAYCLIENT" in os.environ  # UCSPI's word for it, tcprules(1)
+        self._login: Login | None = None
+        self._begin: tuple[str, dict[str, str]] | None = None
+        self._paths: dict[str, ForwardPath] = {}
+        self._stranger: Stranger | None = None
+        self._meet()
+
+    def _meet(self) -> None:
+        """Work out what the peer's address alone decides."""
+        policy, address = self._policy, self._peer.address
+        self._relay_client = self._relay_client or address in policy.relay_clients
+        self.trusted = self._relay_client or policy.lmtp
+        self.xclient_allowed = address in policy.xclient_clients
+        if policy.belief is not None:
+            self._stranger = policy.belief.meet(address, self._peer.local)
+        self._see_tls()
+
+    def _see_tls(self) -> None:
+        policy, tls = self._policy, self._stream.tls
+        self.secure = tls is not None
+        if tls is not None:
+            name, _, bits = tls.cipher() or ("unknown", "", 0)
+            self._tls = f"{tls.version()} with cipher {name} ({bits}/{bits} bits)"
+        self.mechanisms: tuple[str, ...] = ()
+        self.plaintext_refused = False
+        if policy.accounts is None or self._account is not None:
+            return
+        if self.secure or policy.plaintext_login:
+            self._login = Login(policy.accounts, service="submission", address=self._peer.address)
+            self.mechanisms = self._login.mechanisms()
+        else:
+            self.plaintext_refused = policy.starttls
+
+    # -- who is there -----------------------------------------------------------------------------
+
+    def greet(self, *, early: bool) -> None:
+        """Turn away who talks before the greeting."""
+        if early and not self.trusted:
+            raise PolicyRefused("Protocol error: you talked before the greeting", status="5.5.0")
+
+    def secured(self) -> None:
+        """Forget who the peer said it was, and note the cipher."""
+        self._hello, self._verb, self._account = "", "", None
+        self.trusted = self._relay_client or self._policy.lmtp
+        self._see_tls()
+
+    def hello(self, name: str, verb: str) -> None:
+        """Take the peer's name."""
+        self._hello, self._verb = name, verb
+
+    def authenticate(self, mechanism: str) -> sasl.Exchange[Account]:
+        """Begin an authentication."""
+        assert self._login is not None
+        return sasl.start(mechanism, self._login)
+
+    def authenticated(self, mechanism: str, identity: Account) -> None:
+        """Trust the peer with that account's rights."""
+        self._account = identity
+        self.mechanisms = ()
+        self.trusted = True
+
+    def xclient(self, attributes: Mapping[str, str]) -> None:
+        """Take the peer to be whom a trusted proxy says (Postfix's XCLIENT)."""
+        address = attributes.get("ADDR", self._peer.address)
+        port = attributes.get("PORT", "")
+        self._peer = replace(
+            self._peer,
+            address=address[5:] if address[:5].upper() == "IPV6:" else address,
+            port=int(port) if port.isascii() and port.isdigit() else 0,
+            name=attributes.get("NAME", self._peer.name),
+        )
+        self._hello, self._account = attributes.get("HELO", ""), None
+        self._verb = "HELO" if attributes.get("PROTO", "").upper() == "SMTP" else "EHLO"
+        self._relay_client = False
+        self._meet()
+        login, accounts = attributes.get("LOGIN", ""), self._policy.accounts
+        if login and accounts is not None:
+            self._account = accounts.find(login)
+            if self._account is None:
+                raise PolicyRefused(f"No such account: {login}")
+            self.authenticated("XCLIENT", self._account)
+
+    # -- the envelope -----------------------------------------------------------------------------
+
+    def mail(self, reverse_path: Address | None, parameters: dict[str, str]) -> None:
+        """Begin a message, where its sender may send it and there is room."""
+        policy = self._policy
+        if policy.submission is not None:
+            if self._account is None:
+                if policy.starttls and not self.secure:
+                    raise TlsRequired
+                if not self._relay_client:
+                    raise AuthRequired
+            elif reverse_path is not None:
+                policy.submission.check_sender(self._account, reverse_path)
+        check_hold(parameters.get("HOLDUNTIL", ""), time.time())
+        self._check_room(int(parameters.get("SIZE", "0")))
+        kept = {key: value for key, value in parameters.items() if key not in _NOT_KEPT}
+        self._begin = (str(reverse_path) if reverse_path else "", kept)
+
+    def _check_room(self, size: int) -> None:
+        floor = self._policy.disk_floor
+        if not floor:
+            return
+        try:
+            disk = os.statvfs(self._policy.queue.path)
+        except OSError as error:
+            path = self._policy.queue.path
+            raise SystemTrouble(detail=f"no queue at {path}: {error.strerror}") from error
+        if disk.f_bavail * disk.f_frsize < floor + size:
+            raise QueueFull
+
+    def rcpt(self, forward_path: Address, parameters: dict[str, str]) -> None:
+        """Add a forward-path: a mailbox here, or anybody's where the peer may relay."""
+        assert self._begin is not None
+        policy = self._policy
+        if not forward_path.domain:
+            forward_path = Address(forward_path.local, policy.home)  # <postmaster>
+        if policy.directory.is_local(forward_path.domain):
+            policy.directory.check(forward_path)
+        elif not (self._relay_client or self._account is not None):
+            raise RelayDenied
+        if not self._begin[0] and self._paths and not self.trusted:
+            # A bounce is for one; a server that says 452 is given the others one by one.
+            raise TooManyRecipients("One recipient for a message from <>")
+        if self._stranger is not None and not self.trusted:
+            self._stranger.rcpt(self._hello, self._begin[0], forward_path)
+        address = str(forward_path)
+        self._paths[address] = ForwardPath(address, parameters)
+
+    def data(self) -> Sink:
+        """Give where the message goes."""
+        policy, peer = self._policy, self._peer
+        assert self._begin is not None
+        reverse_path, parameters = self._begin
+        binary = parameters.get("BODY") == "BINARYMIME"
+        if binary:
+            parameters = {**parameters, "BODY": "8BITMIME"}
+        client = f"{peer.address or 'local'} {self._hello}".rstrip()
+        envelope = Envelope(reverse_path, tuple(self._paths.values()), parameters, client)
+        account = self._account
+        hidden = policy.hide_client and account is not None
+        hop = Hop(
+            hello="" if hidden else self._hello,
+            address="" if hidden else peer.address,
+            peer_name="" if hidden else peer.name,
+            here=policy.me,
+            protocol=protocol_name(
+                self._verb,
+                secure=self.secure,
+                identified=account is not None,
+                utf8="SMTPUTF8" in parameters,
+            ),
+            tls=self._tls,
+        )
+        facts: dict[str, object] = {
+            "client": str(peer),
+            "helo": self._hello or None,
+            "protocol": hop.protocol,
+            "user": account.name if account else None,
+        }
+        work: HeaderWork | None = None
+        if policy.submission is not None:
+            work = policy.submission.header_work(account, reverse_path)
+        intake = Intake(
+            policy.queue,
+            envelope,
+            hop,
+            hops=policy.hops,
+            facts=facts,
+            work=work,
+            binary=binary,
+        )
+        if self._stranger is None or self.trusted:
+            return intake
+        return self._stranger.sink(
+            intake, self._hello, reverse_path, list(self._paths), binary=binary
+        )
+
+    def reset(self) -> None:
+        """Forget the envelope."""
+        self._begin = None
+        self._paths = {}
+
+    # -- what is noted ----------------------------------------------------------------------------
+
+    def refused(self, command: str, argument: str, failure: Failure) -> None:
+        """Log a refusal, with the envelope as far as it is known."""
+        log.event(
+            "refused",
+            at=command.lower() or "line",
+            said=argument or None,
+            code=failure.reply,
+            status=failure.status,
+            client=str(self._peer),
+            helo=self._hello or None,
+            user=self._account.name if self._account else None,
+            from_=f"<{self._begin[0]}>" if self._begin else None,
+            text=failure.text,
+            detail=failure.detail or None,
+        )
+
+    def mishap(self, error: Exception) -> Failure:
+        """Log our own mistake with its traceback; the peer may try again."""
+        import traceback  # costs 8 ms, and is never needed
+
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            log.line(line)
+        return SystemTrouble(detail=repr(error))
+
+    def lost(self, command: str) -> None:
+        """Log that the peer left without QUIT in the middle of something."""
+        if self._begin is not None:
+            log.event("lost", client=str(self._peer), helo=self._hello or None, after=command)
+
+
+def check_hold(until: str, now: float) -> None:
+    """Raise BadSyntax unless a message may be held until then (RFC 4865 4.2); "" is no time."""
+    if not until:
+        return
+    from datetime import datetime  # rare: only where somebody sends mail for later
+
+    try:
+        when = datetime.fromisoformat(until.upper()).timestamp()
+    except ValueError:
+        raise BadSyntax("HOLDUNTIL names no moment", status="5.5.4") from None
+    if when > now + RELEASE_MOST:
+        raise BadSyntax(f"A message is held for {RELEASE_MOST} seconds at most", status="5.5.4")
+
+
+def _release_until() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + RELEASE_MOST))

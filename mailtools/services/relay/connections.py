@@ -1,0 +1,239 @@
+"""Open connections of relay-send: made, used for one job after the other, kept a few seconds.
+
+A destination has a limit of tasks at work with it; who comes later waits for a slot. An idle
+connection serves the next job for the same destination, or for another one that leads to the same
+address under the same TLS policy.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mailtools.errors import Failure
+from mailtools.net.channel import Channel
+from mailtools.net.loop import Later, Loop
+from mailtools.protocol.smtp.client import SmtpClient
+from mailtools.protocol.smtp.transaction import Login, Outcome, Tls, Transaction
+from mailtools.services.relay.exchangers import Target
+from mailtools.services.relay.tls_policy import Level, TlsPolicy, check_of
+
+if TYPE_CHECKING:
+    import ssl
+
+SLOTS = 20  # tasks at work with one destination (Postfix's default_destination_concurrency_limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a target is spoken to; connections are shared only between equal ones."""
+
+    policy: TlsPolicy
+    lmtp: bool = False
+    implicit_tls: bool = False
+    login: Login | None = None
+    loops: bool = True
+    """Whether a peer that calls itself by our name is us."""
+    plain: bool = False
+    """STARTTLS has failed here before: do without."""
+
+
+class Connection:
+    """One connection: an engine on a channel, and the outcome that is waited for."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        target: Target,
+        manner: Manner,
+    ) -> None:
+        """Prepare a connection; `send` makes it."""
+        self.target, self.manner = target, manner
+        self.destination = ""
+        """Whom it serves now."""
+        self.engine = SmtpClient(
+            pool.me,
+            target.peer,
+            tls=_starttls(manner),
+            secured=manner.implicit_tls,
+            lmtp=manner.lmtp,
+            login=manner.login,
+            loops=manner.loops,
+            keep=pool.keep,
+        )
+        self.channel = Channel(
+            pool.loop,
+            self.engine,
+            self._progress,
+            tls=lambda: pool.context(manner.policy),
+            host=_expected_name(target, manner),
+            check=check_of(manner.policy),
+            implicit=manner.implicit_tls,
+        )
+        self._pool = pool
+        self._begun = False
+        self._result: Later[list[Outcome]] | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can take another transaction now."""
+        return self.engine.idle and not self.channel.closed
+
+    @property
+    def answered(self) -> bool:
+        """Whether the peer has said anything."""
+        return self.engine.answered
+
+    @property
+    def died(self) -> Failure | None:
+        """Why it ended early."""
+        return self.engine.died
+
+    @property
+    def tls(self) -> str:
+        """The TLS version reached, `none` without TLS."""
+        session = self.channel.tls
+        return (session.version() or "none") if session is not None else "none"
+
+    def send(self, transaction: Transaction) -> Later[list[Outcome]]:
+        """Do a transaction; the outcomes of all its forward-paths come later."""
+        self._result = Later()
+        self.engine.send(transaction)
+        if self._begun:
+            self.channel.wake()
+        else:
+            self._begun = True
+            self.channel.connect(self.target.address, self.target.port, self._pool.source)
+        return self._result
+
+    def quit(self) -> None:
+        """Say goodbye and close."""
+        self.engine.quit()
+        self.channel.wake()
+
+    def _progress(self) -> None:
+        result = self._result
+        if result is not None and not self.engine.busy and (self.usable or self.engine.leaving):
+            self._result = None
+            result.put(self.engine.collect())
+        if self.channel.closed:
+            self._pool.forget(self)
+
+
+class Pool:
+    """All connections, and who may make more."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        me: str,
+        context: Callable[[TlsPolicy], ssl.SSLContext],
+        *,
+        slots: int = SLOTS,
+        keep: float = 5.0,
+        source: str = "",
+    ) -> None:
+        """Greet as `me`; `keep` is how many seconds an idle connection stays open."""
+        self.loop, self.me, self.context, self.keep, self.source = loop, me, context, keep, source
+        self._slots = slots
+        self._taken: dict[str, int] = {}
+        self._waiting: dict[str, deque[Later[None]]] = {}
+        self._all: set[Connection] = set()
+        self._idle: dict[str, list[Connection]] = {}
+
+    def slot(self, destination: str) -> Later[None]:
+        """Wait until one more task may work with a destination; `release` gives it back."""
+        later: Later[None] = Later()
+        if self._taken.get(destination, 0) < self._slots:
+            self._taken[destination] = self._taken.get(destination, 0) + 1
+            later.put(None)
+        else:
+            self._waiting.setdefault(destination, deque()).append(later)
+        return later
+
+    def release(self, destination: str) -> None:
+        """Give a slot back: the next in line has it."""
+        waiting = self._waiting.get(destination)
+        if waiting:
+            waiting.popleft().put(None)
+            return
+        self._waiting.pop(destination, None)
+        self._taken[destination] -= 1
+        if not self._taken[destination]:
+            del self._taken[destination]
+
+    def make(self, target: Target, manner: Manner, destination: str) -> Connection:
+        """Make a new connection for a destination."""
+        connection = Connection(self, target, manner)
+        connection.destination = destination
+        self._all.add(connection)
+        return connection
+
+    def idle(self, destination: str) -> Connection | None:
+        """Take an idle connection that last served this destination."""
+        connections = self._idle.get(destination, [])
+        while connections:
+            connection = connections.pop()
+            if connection.usable:
+                return connection
+        self._idle.pop(destination, None)
+        return None
+
+    def idle_at(self, target: Target, manner: Manner, destination: str) -> Connection | None:
+        """Take an idle connection to the same address, spoken to in the same manner."""
+        for connections in self._idle.values():
+            for connection in connections:
+                if (
+                    connection.usable
+                    and connection.manner == manner
+                    and connection.target == target
+                ):
+                    connections.remove(connection)
+                    connection.destination = destination
+                    return connection
+        return None
+
+    def keep_idle(self, connection: Connection) -> None:
+        """Put a connection back after its transaction."""
+        if connection.usable:
+            self._idle.setdefault(connection.destination, []).append(connection)
+
+    def forget(self, connection: Connection) -> None:
+        """Drop a connection that is closed."""
+        self._all.discard(connection)
+        idle = self._idle.get(connection.destination)
+        if idle and connection in idle:
+            idle.remove(connection)
+            if not idle:
+                del self._idle[connection.destination]
+
+    def quit(self) -> None:
+        """Say goodbye on all idle connections."""
+        for connection in list(self._all):
+            if connection.usable:
+                connection.quit()
+
+    def close(self) -> None:
+        """Cut what is still open."""
+        for connection in list(self._all):
+            connection.channel.close()
+
+    @property
+    def empty(self) -> bool:
+        """Whether no connection is open."""
+        return not self._all
+
+
+def _starttls(manner: Manner) -> Tls:
+    if manner.implicit_tls or manner.plain or manner.policy.level is Level.NONE:
+        return Tls.NEVER
+    return Tls.MUST if manner.policy.mandatory else Tls.MAY
+
+
+def _expected_name(target: Target, manner: Manner) -> str | None:
+    if manner.policy.names:
+        return manner.policy.names[0]  # RFC 7672 8.1
+    named = target.host != target.address
+    return target.host if named or manner.policy.level is Level.VERIFY else None

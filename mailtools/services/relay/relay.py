@@ -1,0 +1,278 @@
+"""What relay-send does: brings a message to the hosts that take mail for its forward-paths.
+
+For each destination of a job: a connection that is still open, else the exchangers in order, until
+every forward-path has an outcome that another exchanger could not better. All jobs run side by side
+as tasks of one loop (net/loop.py). What is tried in one attempt is limited; the queue run makes
+the next.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mailtools import log
+from mailtools.errors import Failure, NoAnswer, SystemTrouble, TlsTrouble
+from mailtools.mail.report import Report, report_failure
+from mailtools.net.local import is_local
+from mailtools.net.loop import Loop, Task
+from mailtools.protocol.smtp.transaction import Login, Outcome, Transaction
+from mailtools.services.agent import Job
+from mailtools.services.relay import exchangers, outgoing
+from mailtools.services.relay.connections import Connection, Manner, Pool
+from mailtools.services.relay.exchangers import Target
+from mailtools.services.relay.route import Destination, Route, Routes
+from mailtools.services.relay.tls_policy import OPPORTUNISTIC, VERIFIED, Level, TlsPolicy
+from mailtools.services.relay.tls_rules import Planned, TlsRules
+from mailtools.trust.tls_required import TlsWish
+
+if TYPE_CHECKING:
+    from mailtools.net.dns import Resolver
+
+ADDRESSES_MOST = 5  # addresses tried in one attempt (Postfix's smtp_mx_address_limit)
+SESSIONS_MOST = 2  # of them, hosts that answered (Postfix's smtp_mx_session_limit)
+
+_FOR_ROUTES = (Level.NONE, Level.MAY, Level.ENCRYPT, Level.VERIFY)
+
+Say = Callable[[Report], None]
+Credentials = Callable[[Route], "Login | None"]
+
+
+class Relay:
+    """Relays jobs side by side; `start` a job, turn the loop, hear its reports."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        pool: Pool,
+        routes: Routes,
+        resolver: Callable[[], Resolver],
+        *,
+        credentials: Credentials | None = None,
+        rules: TlsRules | None = None,
+        port: int = 25,
+    ) -> None:
+        """Use `resolver` (made when first needed) for names; `port` is where exchangers listen."""
+        self._rules = rules or TlsRules({})
+        self._loop, self._pool, self._routes, self._port = loop, pool, routes, port
+        self._credentials = credentials
+        self._make_resolver = resolver
+        self._resolver: Resolver | None = None
+        self.at_work = 0
+        """Destinations of jobs under way."""
+
+    def start(self, job: Job, say: Say) -> None:
+        """Begin a job: `say` gets one report for each forward-path, sooner or later."""
+        try:
+            loaded = outgoing.load(job)
+        except Failure as failure:
+            _log_trouble(job, failure)
+            for path in job.forward_paths:
+                say(report_failure(path, failure))
+            return
+        groups: dict[Destination, list[str]] = {}
+        for path in job.forward_paths:
+            try:
+                groups.setdefault(self._routes.destination(path), []).append(path)
+            except Failure as failure:
+                say(report_failure(path, failure))
+        for destination, paths in groups.items():
+            transaction = outgoing.transaction(job, tuple(paths), loaded)
+            attempt = _Attempt(job, transaction, loaded.wish, say)
+            self.at_work += 1
+            self._loop.spawn(self._guarded(attempt, destination))
+
+    def _guarded(self, attempt: _Attempt, destination: Destination) -> Task[None]:
+        """Relay, and report what is left open, whatever happens."""
+        yield self._pool.slot(destination.name)
+        rest: Failure = SystemTrouble("No exchanger was tried")
+        try:
+            yield from self._relay(attempt, destination)
+        except Failure as failure:
+            _log_trouble(attempt.job, failure)
+            rest = failure
+        except Exception:
+            traceback.print_exc()
+            rest = SystemTrouble()
+        finally:
+            attempt.finish(rest)
+            self._pool.release(destination.name)
+            self.at_work -= 1
+
+    # -- one attempt at one destination -----------------------------------------------------------
+
+    def _relay(self, attempt: _Attempt, destination: Destination) -> Task[None]:
+        # What a message asks of TLS is part of the name: only its equals share a connection.
+        share = f"{destination.name} {attempt.wish}"
+        while attempt.open and (connection := self._pool.idle(share)):
+            yield from self._use(attempt, connection)
+            if not attempt.stale:
+                break
+        if not attempt.open:
+            return
+        planned: Planned = yield from self._plan(destination, attempt.wish)
+        manner = yield from self._manner(destination)
+        tried = sessions = 0
+        for target, policy in planned:
+            if target in attempt.asked:
+                continue
+            if not attempt.open or tried >= ADDRESSES_MOST or sessions >= SESSIONS_MOST:
+                break
+            fitting = replace(manner, policy=policy) if manner.policy != policy else manner
+            if manner.login and not manner.login.plaintext:
+                fitting = replace(manner, policy=VERIFIED)  # a secret is for its owner only
+            connection = yield from self._try(attempt, target, fitting, share)
+            tried += not connection.channel.no_route
+            sessions += connection.answered
+
+    def _try(
+        self, attempt: _Attempt, target: Target, manner: Manner, share: str
+    ) -> Task[Connection]:
+        """Try one target: by an open connection, by a new one, in plain where TLS fails."""
+        open_one = self._pool.idle_at(target, manner, share)
+        if open_one:
+            yield from self._use(attempt, open_one)
+            if not attempt.stale:
+                return open_one
+        connection = self._pool.make(target, manner, share)
+        yield from self._use(attempt, connection)
+        failed = isinstance(connection.died, TlsTrouble) and not manner.implicit_tls
+        if failed and not manner.policy.mandatory:
+            log.event(
+                "unsecured",
+                id=attempt.job.id or None,
+                peer=target.peer,
+                reason=connection.died.text if connection.died else None,
+            )
+            attempt.stale = False
+            connection = self._pool.make(target, replace(manner, plain=True), share)
+            yield from self._use(attempt, connection)
+        return connection
+
+    def _use(self, attempt: _Attempt, connection: Connection) -> Task[None]:
+        reused = connection.engine.transactions > 0
+        outcomes: list[Outcome] = yield connection.send(attempt.transaction)
+        attempt.stale = reused and connection.died is not None
+        if not attempt.stale:
+            attempt.asked.add(connection.target)
+        attempt.take(outcomes)
+        log.event(
+            "attempted",
+            id=attempt.job.id or None,
+            peer=connection.target.peer,
+            tls=connection.tls,
+            tls_wanted=connection.manner.policy.level,
+            paths=len(outcomes),
+            open=attempt.open or None,
+        )
+        self._pool.keep_idle(connection)
+
+    # -- whom to ask, and how ---------------------------------------------------------------------
+
+    def _plan(self, destination: Destination, wish: TlsWish) -> Task[Planned]:
+        """Find the targets, each with what is asked of its TLS."""
+        route = destination.route
+        if route is None:
+            planned: Planned = yield self._loop.in_thread(
+                lambda: self._plan_domain(destination.domain, wish)
+            )
+            return planned
+        level = self._rules.static(route.host)
+        policy = TlsPolicy(level) if level in _FOR_ROUTES else OPPORTUNISTIC
+        if wish is TlsWish.REQUIRED and not policy.authenticates and not route.lmtp:
+            policy = VERIFIED
+        if "/" in route.host or ":" in route.host or route.host.replace(".", "").isdigit():
+            return [(Target(route.host, route.host, route.port), policy)]
+        addresses: list[str] = yield self._loop.in_thread(lambda: self._host_addresses(route.host))
+        targets = exchangers.interleaved([(route.host, addresses)], route.port)
+        return [(target, policy) for target in targets]
+
+    def _plan_domain(self, domain: str, wish: TlsWish) -> Planned:
+        resolver = self._dns()
+        targets = exchangers.find(domain, resolver, port=self._port, ours=self._is_us)
+        return self._rules.plan(domain, targets, resolver, wish)
+
+    def _host_addresses(self, host: str) -> list[str]:
+        """Look up a host the operator named: in DNS, and in /etc/hosts."""
+        import socket
+
+        found = list(self._dns().addresses(host)) if "." in host else []
+        if not found:
+            try:
+                infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            except OSError:
+                # The operator's own setting: to be mended there, while the mail waits.
+                raise NoAnswer(f"The host {host} has no address", status="4.4.4") from None
+            found = list(dict.fromkeys(str(info[4][0]) for info in infos))
+        return found
+
+    def _manner(self, destination: Destination) -> Task[Manner]:
+        route = destination.route
+        if route is None:
+            return Manner(OPPORTUNISTIC)
+        login: Login | None = None
+        if self._credentials is not None:
+            credentials = self._credentials
+            login = yield self._loop.in_thread(lambda: credentials(route))
+        return Manner(OPPORTUNISTIC, route.lmtp, route.implicit_tls, login, loops=False)
+
+    def _is_us(self, host: str, address: str) -> bool:
+        if host:
+            return host == self._pool.me.lower()
+        return self._port == 25 and is_local(address)
+
+    def _dns(self) -> Resolver:
+        if self._resolver is None:
+            self._resolver = self._make_resolver()
+        return self._resolver
+
+
+class _Attempt:
+    """What is known of one transaction's forward-paths while exchanger after exchanger is asked."""
+
+    def __init__(self, job: Job, transaction: Transaction, wish: TlsWish, say: Say) -> None:
+        self.job, self.wish = job, wish
+        self.stale = False
+        """The connection used last had been idle, and died: that says nothing of the peer."""
+        self.asked: set[Target] = set()
+        self._say = say
+        self._first = transaction
+        self._paths = {path.address: path for path in transaction.forward_paths}
+        self._best: dict[str, Report] = {}
+
+    @property
+    def open(self) -> int:
+        """How many forward-paths still have no final outcome."""
+        return len(self._paths)
+
+    @property
+    def transaction(self) -> Transaction:
+        """The transaction for the forward-paths that are open."""
+        if len(self._paths) == len(self._first.forward_paths):
+            return self._first
+        return replace(self._first, forward_paths=tuple(self._paths.values()))
+
+    def take(self, outcomes: list[Outcome]) -> None:
+        """Report what is final, and remember the rest: another exchanger may do better."""
+        for outcome in outcomes:
+            report = outcome.report
+            address = report.forward_path
+            if not outcome.elsewhere:
+                if self._paths.pop(address, None) is not None:
+                    self._say(report)
+            elif not self.stale and (address not in self._best or not report.settled):
+                # A temporary failure somewhere outweighs permanent ones elsewhere.
+                self._best[address] = report
+
+    def finish(self, rest: Failure) -> None:
+        """Report every open forward-path: by what the exchangers said, else by `rest`."""
+        for address in self._paths:
+            self._say(self._best.get(address) or report_failure(address, rest))
+        self._paths.clear()
+
+
+def _log_trouble(job: Job, failure: Failure) -> None:
+    if failure.detail:
+        log.event("trouble", id=job.id or None, detail=failure.detail)

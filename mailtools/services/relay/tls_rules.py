@@ -1,0 +1,151 @@
+"""What TLS each target of a domain must have: the operator's word, DANE, MTA-STS, the message's.
+
+The control file `tls-policy` comes first, by domain as `routes` has it: none, may, encrypt, verify,
+or dane (without TLSA records mail waits). Where it is silent, DANE counts (RFC 7672), then MTA-STS
+(RFC 8461), else TLS is opportunistic. A message may ask for more or less (RFC 8689).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from mailtools import log
+from mailtools.errors import DnsTrouble, Failure, Misconfigured, TlsTrouble
+from mailtools.services.relay.exchangers import Target
+from mailtools.services.relay.mta_sts import StsPolicies
+from mailtools.services.relay.tls_policy import ENCRYPTED, OPPORTUNISTIC, VERIFIED, Level, TlsPolicy
+from mailtools.trust.mta_sts import Mode
+from mailtools.trust.tls_required import TlsWish
+
+Planned = list[tuple[Target, TlsPolicy]]
+
+
+class Records(Protocol):
+    """Records as text, and whether DNSSEC vouches for them."""
+
+    @property
+    def records(self) -> tuple[str, ...]:
+        """The records."""
+
+    @property
+    def secure(self) -> bool:
+        """The AD bit of a resolver that may be believed."""
+
+
+class SecureResolver(Protocol):
+    """What DANE asks of DNS (net/dns.py)."""
+
+    def exchangers(self, domain: str) -> Records:
+        """MX records."""
+
+    def secure_name(self, host: str) -> str:
+        """Where a host's CNAMEs lead; "" where DNSSEC does not vouch for its addresses."""
+
+    def lookup(self, name: str, rrtype: str) -> Records:
+        """Records of any type."""
+
+
+class TlsRules:
+    """Decides for each target of a domain; blocks on DNS and HTTPS, so it runs in a thread."""
+
+    def __init__(self, table: Mapping[str, str], policies: StsPolicies | None = None) -> None:
+        """Take the lines of `tls-policy`, and MTA-STS policies; raise Misconfigured."""
+        self._table: dict[str, Level] = {}
+        self._policies = policies
+        for domain, word in table.items():
+            try:
+                self._table[domain.lower()] = Level(word)
+            except ValueError:
+                words = ", ".join(Level)
+                raise Misconfigured(
+                    detail=f"tls-policy: {domain}: {word!r} is none of {words}"
+                ) from None
+
+    def static(self, domain: str) -> Level | None:
+        """Give the operator's word on a domain or a route's host; None where there is none."""
+        if domain in self._table:
+            return self._table[domain]
+        parent = domain
+        while parent:
+            _, _, parent = parent.partition(".")
+            if parent and f".{parent}" in self._table:
+                return self._table[f".{parent}"]
+        return self._table.get("")
+
+    def plan(
+        self, domain: str, targets: Sequence[Target], resolver: SecureResolver, wish: TlsWish
+    ) -> Planned:
+        """Give the targets that may be tried, each with its policy.
+
+        Raises TlsTrouble when none may, DnsTrouble when that could not be found out.
+        """
+        level = self.static(domain)
+        if wish is TlsWish.OPTIONAL:
+            policy = OPPORTUNISTIC if level is not Level.NONE else TlsPolicy(Level.NONE)
+            return [(target, policy) for target in targets]
+        if level is None or level is Level.DANE:
+            planned = self._automatic(domain, targets, resolver, dane_only=level is Level.DANE)
+        else:
+            planned = [(target, TlsPolicy(level)) for target in targets]
+        if wish is TlsWish.REQUIRED:
+            # RFC 8689 4.2.1: the peer must prove who it is, by DANE or by its certificate.
+            planned = [(t, p if p.authenticates else VERIFIED) for t, p in planned]
+        return planned
+
+    def _automatic(
+        self,
+        domain: str,
+        targets: Sequence[Target],
+        resolver: SecureResolver,
+        *,
+        dane_only: bool,
+    ) -> Planned:
+        planned: Planned = []
+        trouble: Failure | None = None
+        secure = resolver.exchangers(domain).secure
+        sts = self._policies.policy(domain) if self._policies and not dane_only else None
+        for target in targets:
+            try:
+                policy = dane_policy(domain, target, resolver) if secure else None
+            except DnsTrouble as failure:
+                trouble = failure  # RFC 7672 2.2: to go on without would be what an attacker wants
+                continue
+            if policy is None and dane_only:
+                trouble = TlsTrouble(f"{target.host} has no secure TLSA records", status="4.7.4")
+            elif policy is None and sts is not None and sts.mode is not Mode.NONE:
+                if sts.matches(target.host):
+                    policy = VERIFIED if sts.mode is Mode.ENFORCE else OPPORTUNISTIC
+                elif sts.mode is Mode.ENFORCE:
+                    text = f"{target.host} is not in the MTA-STS policy of {domain}"
+                    trouble = TlsTrouble(text)
+                else:
+                    log.event("mismatched", domain=domain, peer=target.peer, policy="mta-sts")
+                    policy = OPPORTUNISTIC
+            elif policy is None:
+                policy = OPPORTUNISTIC
+            if policy is not None:
+                planned.append((target, policy))
+        if not planned and trouble is not None:
+            raise trouble
+        return planned
+
+
+def dane_policy(domain: str, target: Target, resolver: SecureResolver) -> TlsPolicy | None:
+    """Give the policy that an exchanger's TLSA records ask for; None where there are none.
+
+    The MX records were secure. Raises DnsTrouble when it cannot be found out (RFC 7672 2.1.1).
+    """
+    name = resolver.secure_name(target.host)
+    if not name:
+        return None
+    from mailtools.trust.dane import tlsa_name, usable  # hashlib comes with it: only with DNSSEC
+
+    for base in dict.fromkeys((name, target.host)):
+        answer = resolver.lookup(tlsa_name(base, target.port), "TLSA")
+        if answer.secure and answer.records:
+            records = usable(answer.records)
+            if not records:
+                return ENCRYPTED  # RFC 7672 2.2: TLS is mandatory, whoever it is with
+            return TlsPolicy(Level.DANE, tuple(dict.fromkeys((base, target.host, domain))), records)
+    return None

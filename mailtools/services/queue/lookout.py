@@ -14,6 +14,7 @@ from mailtools.store.queue import Place, Queue
 WINDOW = 5000  # entries in hand at most
 LOOK_AGAIN = 300.0  # seconds between looks when nothing wakes us
 LOOK_SHARE = 5  # a look is followed by so many times its own duration without one
+REST_MOST = 0.2  # seconds, however long a look took
 SHARE = 100  # entries taken in hand before agents are looked after again
 BUSY = 16  # entries in hand, from which on we rather gather than hurry
 GATHER = 0.003  # seconds
@@ -89,7 +90,7 @@ class Lookout:
             self._places, self.wanted = None, True
             self._next_whole = 0.0 if self._whole else self._next_whole
         self._lasted += time.monotonic() - began
-        pause = max(self._lasted * LOOK_SHARE, GATHER if self.busy else 0.0)
+        pause = max(min(self._lasted * LOOK_SHARE, REST_MOST), GATHER if self.busy else 0.0)
         self._next = time.monotonic() + pause
 
     def _full(self) -> bool:

@@ -43,6 +43,18 @@ greet-delay | duration | 0 | smtpd-accept | How long the greeting waits; a peer 
 before it is turned away.
 hide-clients | flag | no | smtpd-accept | Whether the addresses of authenticated clients are left \
 out of Received fields.
+checks | line | off | smtpd-accept | What is made of mail from strangers: `off`, `mark` (SPF, \
+DKIM, ARC and DMARC are found out and written on top), `enforce` (and acted on).
+authserv-id | line | me | smtpd-accept | Who says so in Authentication-Results; strangers' \
+fields with that name are removed.
+arc-trusted | lines | none | smtpd-accept | Domains whose ARC seal is believed against DMARC.
+dmarc-quarantine | line | junk | smtpd-accept | What becomes of mail that a domain wants \
+quarantined: `junk`, `mark` or `reject`.
+dnsbl | lines | none | smtpd-accept | DNS lists of clients, as postscreen writes them: \
+`zen.example=127.0.0.[2..11]*2`, a negative weight allows.
+dnsbl-threshold | number | 1 | smtpd-accept | The sum of weights from which a client is refused.
+greylist | duration | 0 | smtpd-accept | How long a sender nobody knows must wait before it comes \
+again; 0 for never.
 routes | map | none | relay-send | Where mail for a domain goes instead of its exchangers: \
 `domain:host:port`; an empty domain is a smarthost for all, `.domain` takes subdomains.
 tls-policy | map | none | relay-send | What is asked of TLS for a domain or the host of a \
@@ -238,4 +250,6 @@ class Config:
         default = SETTINGS[name].default
         if name == "me":
             return os.uname().nodename.lower()
+        if default in SETTINGS:
+            return self.line(default)
         return "" if default in ("none", "the system's") else default

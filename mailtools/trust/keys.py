@@ -93,6 +93,12 @@ def _rsa_scheme() -> "tuple[PKCS1v15, Prehashed]":
     return padding.PKCS1v15(), utils.Prehashed(SHA256())
 
 
+def prepare() -> None:
+    """Load what the first key would load, for a process that will be forked."""
+    _rsa_scheme()
+    new_private_key("ed25519").public_text()
+
+
 def load_public_key(kind: KeyKind, text: str) -> PublicKey:
     """Read what p= publishes, base64 with blanks anywhere; raise BadRecord.
 

@@ -121,8 +121,12 @@ class Mailboxes:
         quota = Quota(path, limits_of(account) if account else None)
         if not quota.allows(size):
             raise MailboxFull
-        folder = junk_folder(path) if letter.junk and account else path
-        delivery = self._maildir(folder).begin(letter.unique, repeated=letter.repeated)
+        maildir = self._maildir(path)
+        if letter.junk and account:
+            if not maildir.exists:
+                maildir.create()
+            maildir = self._maildir(junk_folder(path))
+        delivery = maildir.begin(letter.unique, repeated=letter.repeated)
         try:
             delivery.write(top)
             delivery.write(letter.body)

@@ -1,0 +1,70 @@
+"""What the control files say about strangers, for smtpd-accept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mailtools.errors import BadAddress, Misconfigured
+from mailtools.mail.address import ascii_domain
+from mailtools.net.dns import Resolver
+from mailtools.services.reception.belief import Belief
+from mailtools.services.reception.client_lists import ClientLists
+from mailtools.services.reception.greylist import Greylist
+from mailtools.trust import keys
+from mailtools.trust.dnsbl import parse_list
+
+if TYPE_CHECKING:
+    from mailtools.config import Config
+    from mailtools.trust.dnsbl import DnsList
+
+TIMEOUT = 3.0  # seconds for a question to one resolver: the peer waits meanwhile
+
+
+def belief_of(config: Config, *, spool: str, home: str, ready: bool) -> Belief:
+    """Make the belief; faults of the settings are noted in `config`.
+
+    `ready`: processes will be forked from this one, so what is heavy is loaded now.
+    """
+    if ready:
+        keys.prepare()
+    delay = config.seconds("greylist")
+    return Belief(
+        me=config.line("me"),
+        authserv_id=config.line("authserv-id"),
+        contact=f"postmaster@{home}",
+        lookup=Resolver(config.line("resolver"), timeout=TIMEOUT).lookup,
+        scratch=f"{spool}/queue/tmp",
+        enforce=config.line("checks") == "enforce",
+        quarantine=one_of(config, "dmarc-quarantine", ("junk", "mark", "reject")),
+        arc_trusted=frozenset(_domains(config, "arc-trusted")),
+        lists=ClientLists(_lists(config), config.number("dnsbl-threshold")),
+        greylist=Greylist(f"{spool}/greylist", delay) if delay else None,
+    )
+
+
+def one_of(config: Config, name: str, words: tuple[str, ...]) -> str:
+    """Read a setting that is one of some words; another is a fault."""
+    value = config.line(name)
+    if value not in words:
+        config.fault(name, 0, f"{value!r} is none of {', '.join(words)}")
+    return value
+
+
+def _domains(config: Config, name: str) -> list[str]:
+    found = []
+    for number, text in enumerate(config.lines(name), 1):
+        try:
+            found.append(ascii_domain(text))
+        except BadAddress:
+            config.fault(name, number, f"{text!r} is no domain")
+    return found
+
+
+def _lists(config: Config) -> list[DnsList]:
+    found = []
+    for number, text in enumerate(config.lines("dnsbl"), 1):
+        try:
+            found.append(parse_list(text))
+        except Misconfigured as fault:
+            config.fault("dnsbl", number, fault.text)
+    return found

@@ -1,0 +1,165 @@
+"""Whom to believe: what smtpd-accept finds out about peers that are not known to it.
+
+A Belief is what is the same for all connections; a Stranger is one peer that is neither
+authenticated nor allowed to relay: lists of clients, its HELO name and the greylist are asked when
+it names a recipient, reverse DNS when a message comes, SPF when the first of them asks. What a
+message itself proves is judged at its end (judgement.py).
+
+With `enforce` off nothing is refused, put off or moved: it is found out, written on top of the
+message and logged.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mailtools.errors import DnsTrouble, PolicyRefused
+from mailtools.services.reception.client_lists import ClientLists
+from mailtools.services.reception.greylist import Greylist, client_name
+from mailtools.services.reception.judgement import Case, Judged
+from mailtools.trust.dnsbl import DnsblVerdict
+from mailtools.trust.iprev import Helo, IprevResult, check_helo_name, check_iprev
+from mailtools.trust.lookup import Answer, Lookup
+from mailtools.trust.spf import Spf, SpfResult, check_mail_from
+
+if TYPE_CHECKING:
+    from mailtools.mail.address import Address
+    from mailtools.services.reception.intake import Intake
+
+PATIENCE = 20.0  # seconds for the questions of one check: RFC 7208 4.6.4 wants no less for SPF
+OPEN_TO_ALL = frozenset(("postmaster", "abuse"))  # RFC 5321 4.5.1, RFC 2142 5: complaints come in
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What is the same for all connections."""
+
+    me: str
+    authserv_id: str
+    """Who says it, in Authentication-Results."""
+    contact: str
+    """Whom a postmaster may ask."""
+    lookup: Lookup
+    scratch: str
+    """The folder for messages too large for memory: the queue's tmp/."""
+    enforce: bool = False
+    """Refuse, put off and quarantine; else only find out, write and log."""
+    quarantine: str = "junk"
+    """What becomes of DMARC's quarantine: `junk`, `mark` or `reject`."""
+    arc_trusted: frozenset[str] = frozenset()
+    lists: ClientLists | None = None
+    greylist: Greylist | None = None
+    clock: Callable[[], float] = time.time
+
+    def meet(self, address: str, ours: str) -> Stranger | None:
+        """Give the peer at an IP address that connected to `ours`; None where it has none."""
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            return None
+        return Stranger(self, address, ours)
+
+    def patient(self) -> Lookup:
+        """Give the lookup for one check, which ends in time."""
+        return patient(self.lookup)
+
+
+class Stranger:
+    """One peer: what was found out about it stays found out."""
+
+    def __init__(self, belief: Belief, address: str, ours: str) -> None:
+        self._belief = belief
+        self.address = address
+        self._ours = frozenset(name.lower() for name in (belief.me, ours) if name)
+        self._listed: DnsblVerdict | None = None
+        self._iprev: IprevResult | None = None
+        self._helo: tuple[str, Helo] | None = None
+        self._spf: tuple[tuple[str, str], SpfResult] | None = None
+
+    def rcpt(self, hello: str, reverse_path: str, forward_path: Address) -> None:
+        """Raise PolicyRefused where this peer may not write to a local address, or not yet."""
+        belief = self._belief
+        if not belief.enforce or forward_path.local.lower() in OPEN_TO_ALL:
+            return
+        if self.helo(hello) is Helo.OURS:
+            raise PolicyRefused(f"You are not {hello}: that is this host's name")
+        listed = self.listed()
+        if belief.lists and belief.lists.refuses(listed):
+            lookup = belief.patient()
+            raise belief.lists.refusal(self.address, listed, belief.contact, lookup)
+        if belief.greylist and listed.score >= 0:
+            client = self.client(hello, reverse_path)
+            belief.greylist.check(client, reverse_path, str(forward_path), belief.clock())
+
+    def sink(
+        self,
+        intake: Intake,
+        hello: str,
+        reverse_path: str,
+        forward_paths: Sequence[str],
+        *,
+        binary: bool = False,
+    ) -> Judged:
+        """Give where a message goes, to be judged at its end and then put into `intake`."""
+        locals_ = {path.rpartition("@")[0].lower() for path in forward_paths}
+        open_ = locals_ <= OPEN_TO_ALL
+        return Judged(self._belief, Case(self, hello, reverse_path, open_), intake, binary=binary)
+
+    # -- what is known ----------------------------------------------------------------------------
+
+    def listed(self) -> DnsblVerdict:
+        """What the lists say about the peer."""
+        if self._listed is None:
+            lists = self._belief.lists
+            lookup = self._belief.patient()
+            self._listed = lists.ask(self.address, lookup) if lists else DnsblVerdict(0)
+        return self._listed
+
+    def iprev(self) -> IprevResult:
+        """What reverse DNS says about the peer."""
+        if self._iprev is None:
+            self._iprev = check_iprev(self.address, self._belief.patient())
+        return self._iprev
+
+    def helo(self, hello: str) -> Helo:
+        """What the name that the peer gave is worth."""
+        if self._helo is None or self._helo[0] != hello:
+            lookup = self._belief.patient()
+            self._helo = hello, check_helo_name(hello, self.address, self._ours, lookup)
+        return self._helo[1]
+
+    def spf(self, hello: str, reverse_path: str) -> SpfResult:
+        """What SPF says about the reverse-path, or the HELO name where that is null."""
+        if self._spf is None or self._spf[0] != (hello, reverse_path):
+            belief = self._belief
+            found = check_mail_from(
+                self.address,
+                reverse_path,
+                hello,
+                belief.patient(),
+                receiver=belief.me,
+                now=int(belief.clock()),
+            )
+            self._spf = (hello, reverse_path), found
+        return self._spf[1]
+
+    def client(self, hello: str, reverse_path: str) -> str:
+        """Who the greylist takes the peer for."""
+        spf = self.spf(hello, reverse_path)
+        return client_name(self.address, spf.domain if spf.result is Spf.PASS else "")
+
+
+def patient(lookup: Lookup, seconds: float = PATIENCE) -> Lookup:
+    """Give a lookup that asks nothing more once `seconds` are over: DnsTrouble."""
+    end = time.monotonic() + seconds
+
+    def ask(name: str, rrtype: str) -> Answer:
+        if time.monotonic() > end:
+            raise DnsTrouble("DNS took too long")
+        return lookup(name, rrtype)
+
+    return ask

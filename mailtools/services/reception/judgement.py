@@ -1,0 +1,204 @@
+"""One message of a stranger, judged at its end: SPF, DKIM, ARC, DMARC, and what follows from them.
+
+The message is hashed as it comes and kept aside, since what was found stands above it; then it goes
+into the queue, without fields that claim to be ours (RFC 8601 5), or it is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from mailtools import log
+from mailtools.errors import BadMessage, Failure, PolicyRefused
+from mailtools.mail.envelope import JUNK
+from mailtools.store.queue_id import make_id
+from mailtools.store.scratch import Scratch
+from mailtools.trust.authres import AuthenticationResults, format_authres, remove_forged
+from mailtools.trust.dkim import Dkim, DkimResult
+from mailtools.trust.dmarc import Dmarc, DmarcResult
+from mailtools.trust.dmarc_record import Policy
+from mailtools.trust.examine import Examination, Verdicts
+from mailtools.trust.findings import iprev_finding, spf_finding
+from mailtools.trust.spf import Spf, SpfResult
+
+if TYPE_CHECKING:
+    from mailtools.services.reception.belief import Belief
+    from mailtools.services.reception.intake import Intake
+    from mailtools.trust.dnsbl import DnsblVerdict
+    from mailtools.trust.iprev import Helo, IprevResult
+
+SIGNERS_TOLD = 2  # in a refusal
+
+
+class Peer(Protocol):
+    """What is known of the stranger (services/reception/belief.py)."""
+
+    address: str
+
+    def listed(self) -> DnsblVerdict:
+        """What the lists say."""
+
+    def iprev(self) -> IprevResult:
+        """What reverse DNS says."""
+
+    def helo(self, hello: str) -> Helo:
+        """What its HELO name is worth."""
+
+    def spf(self, hello: str, reverse_path: str) -> SpfResult:
+        """What SPF says."""
+
+    def client(self, hello: str, reverse_path: str) -> str:
+        """Who the greylist takes it for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Who sends, and as whom."""
+
+    peer: Peer
+    hello: str
+    reverse_path: str
+    open: bool = False
+    """All recipients are open to everybody: nothing is refused or moved."""
+
+    def spf(self) -> SpfResult:
+        """What SPF says of it."""
+        return self.peer.spf(self.hello, self.reverse_path)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be done: accept, junk or refuse, and why."""
+
+    action: str
+    reason: str = ""
+    refusal: Failure | None = None
+
+
+ACCEPT = Decision("accept")
+
+
+class Judged:
+    """The sink of one message (protocol/smtp/session.py)."""
+
+    def __init__(self, belief: Belief, case: Case, intake: Intake, *, binary: bool = False) -> None:
+        """Take who sends it, and where it goes when it may; `binary` as Intake has it."""
+        self._belief, self._case, self._intake = belief, case, intake
+        self._binary = binary
+        self._examination = Examination()
+        self._kept = Scratch(f"{belief.scratch}/{make_id()}")
+
+    def write(self, text: bytes) -> None:
+        """Take a piece of the message; raise what refuses it."""
+        self._kept.write(text)
+        if not self._binary:
+            self._examination.update(text)
+
+    def commit(self) -> str:
+        """Judge the message and put it into the queue, durably; or raise why not."""
+        try:
+            return self._commit()
+        finally:
+            self._kept.close()
+
+    def abort(self) -> None:
+        """Forget the message."""
+        self._kept.close()
+        self._intake.abort()
+
+    def _commit(self) -> str:
+        belief, case = self._belief, self._case
+        if self._binary:  # what was signed has CRLF at its line ends (RFC 6376 5.3)
+            self._examination.update(b"".join(self._kept.read()).replace(b"\r\n", b"\n"))
+        now, spf = belief.clock(), case.spf()
+        verdicts = self._examination.judge(spf, belief.patient(), int(now))
+        decision = ACCEPT if case.open else decide(belief, verdicts, spf)
+        if belief.enforce and decision.refusal:
+            self._log("", verdicts, spf, decision)
+            raise decision.refusal
+        answer = self._queue(verdicts, spf, junk=belief.enforce and decision.action == "junk")
+        self._log(self._intake.id, verdicts, spf, decision)
+        if belief.greylist and verdicts.dmarc.result is Dmarc.PASS:
+            belief.greylist.vouch(case.peer.client(case.hello, case.reverse_path), now)
+        return answer
+
+    def _queue(self, verdicts: Verdicts, spf: SpfResult, *, junk: bool) -> str:
+        belief, case, intake = self._belief, self._case, self._intake
+        ip = case.peer.address
+        found = [
+            spf_finding(spf, case.reverse_path, case.hello),
+            *verdicts.findings(ip),
+            iprev_finding(case.peer.iprev(), ip),
+        ]
+        intake.amend(
+            top=format_authres(AuthenticationResults(belief.authserv_id, tuple(found))),
+            work=lambda header, _: remove_forged(header, (belief.authserv_id,)),
+            parameters={JUNK: ""} if junk else {},
+        )
+        for piece in self._kept.read():
+            intake.write(piece)
+        return intake.commit()
+
+    def _log(self, id_: str, verdicts: Verdicts, spf: SpfResult, decision: Decision) -> None:
+        peer, dmarc, chain = self._case.peer, verdicts.dmarc, verdicts.arc
+        passed = [each.domain for each in verdicts.dkim if each.result is Dkim.PASS]
+        action = {"action" if self._belief.enforce else "would": decision.action}
+        log.event(
+            "judged",
+            id=id_ or None,
+            client=peer.address,
+            author=dmarc.author or None,
+            spf=spf.result,
+            dkim=_dkim_word(verdicts.dkim),
+            signers=",".join(dict.fromkeys(passed)) or None,
+            dmarc=dmarc.result,
+            arc=chain.result if chain.chain.highest or chain.problem else None,
+            iprev=peer.iprev().result,
+            hello=peer.helo(self._case.hello),
+            score=peer.listed().score,
+            **action,
+            reason=decision.reason or None,
+        )
+
+
+def decide(belief: Belief, verdicts: Verdicts, spf: SpfResult) -> Decision:
+    """Say what is to be done with a message; what DNS could not answer never refuses it."""
+    dmarc = verdicts.dmarc
+    if dmarc.result is Dmarc.PERMERROR and not dmarc.author:
+        return Decision("refuse", dmarc.problem, BadMessage(dmarc.problem, reply=550))
+    wanted = dmarc.disposition
+    if wanted is Policy.NONE:
+        return ACCEPT
+    if verdicts.arc.vouches(dmarc.author, belief.arc_trusted):
+        return Decision("accept", "a trusted ARC handler saw DMARC pass")
+    if wanted is Policy.REJECT or belief.quarantine == "reject":
+        text = _refusal_text(dmarc, spf, verdicts.dkim)
+        # RFC 7372 3.2: several methods failed; without any of them it is plain policy
+        status = "5.7.26" if verdicts.dkim or spf.result is not Spf.NONE else "5.7.1"
+        return Decision("refuse", f"DMARC {wanted}", PolicyRefused(text, status=status))
+    action = "junk" if belief.quarantine == "junk" else "accept"
+    return Decision(action, f"DMARC {wanted}")
+
+
+def _refusal_text(dmarc: DmarcResult, spf: SpfResult, dkim: Sequence[DkimResult]) -> str:
+    """Tell a postmaster which domain asked for it, and what did not pass."""
+    spf_words = f"SPF {spf.result} for {spf.domain or 'no domain'}"
+    if spf.result is Spf.PASS:
+        spf_words += ", which is another domain"
+    words = [f"DKIM {each.result} for {each.domain or 'no domain'}" for each in dkim[:SIGNERS_TOLD]]
+    if any(each.result is Dkim.PASS for each in dkim):
+        words.append("none of them of its domain")
+    dkim_words = ", ".join(words) or "no DKIM signature"
+    asked = dmarc.record.domain if dmarc.record else dmarc.author
+    return (
+        f"Not from {dmarc.author}: DMARC failed, and _dmarc.{asked} asks to "
+        f"{dmarc.disposition} such mail; {spf_words}; {dkim_words}"
+    )
+
+
+def _dkim_word(found: Sequence[DkimResult]) -> str:
+    """Say all signatures in one word: pass where one passes, else what the first came to."""
+    results = [each.result for each in found]
+    return Dkim.PASS if Dkim.PASS in results else next(iter(results), Dkim.NONE)

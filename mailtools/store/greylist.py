@@ -1,0 +1,74 @@
+"""What greylisting remembers: small files, a mark a thing, its modification time the moment.
+
+    greylist/first/ab/cdef…   when a sender, a recipient and a client were first seen together
+    greylist/known/ab/cdef…   when a client was last known to be good
+
+The name is a hash of the text, which is the content: `grep -r` finds it. Nothing is synced: a mark
+that a power cut takes costs a sender one more wait. Old ones go when their folder gets a new one.
+"""
+
+import hashlib
+import os
+
+from mailtools.store import disk
+
+SWEEP = 3600.0  # seconds between two looks for old marks in a folder
+_SWEPT = "swept"
+
+
+class Marks:
+    """Marks of one kind, each good for `lifetime` seconds."""
+
+    def __init__(self, path: str, lifetime: float) -> None:
+        """Take the folder, which need not exist."""
+        self._path = path
+        self._lifetime = lifetime
+
+    def find(self, text: str, now: float) -> float | None:
+        """When `text` was marked, in seconds since 1970; None where it was not, or too long ago."""
+        try:
+            marked = os.stat(self._place(text)).st_mtime
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise disk.trouble(error, "read", self._path) from error
+        return marked if now - marked < self._lifetime else None
+
+    def put(self, text: str, now: float) -> None:
+        """Mark `text` at `now`; raise QueueFull or SystemTrouble."""
+        path = self._place(text)
+        try:
+            disk.set_mtime(path, now)
+            return
+        except FileNotFoundError:
+            folder = os.path.dirname(path)
+        content = text.encode("utf-8", "surrogateescape") + b"\n"
+        try:
+            disk.create(path, content)
+        except FileNotFoundError:
+            disk.make_directory(folder)
+            disk.create(path, content)
+        disk.set_mtime(path, now)
+        self._sweep(folder, now)
+
+    def _place(self, text: str) -> str:
+        name = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        return f"{self._path}/{name[:2]}/{name[2:]}"
+
+    def _sweep(self, folder: str, now: float) -> None:
+        """Remove what is older than its lifetime, once in a while."""
+        stamp = f"{folder}/{_SWEPT}"
+        try:
+            if now - os.stat(stamp).st_mtime < SWEEP:
+                return
+        except FileNotFoundError:
+            disk.create(stamp)
+        disk.set_mtime(stamp, now)
+        for name in os.listdir(folder):
+            path = f"{folder}/{name}"
+            try:
+                old = now - os.stat(path).st_mtime >= self._lifetime
+            except FileNotFoundError:
+                continue  # another process swept it
+            if old and name != _SWEPT:
+                disk.remove(path)

@@ -10,6 +10,9 @@ from mailtools.errors import BadEntry, Failure, NoSuchEntry, SystemTrouble
 from mailtools.mail.report import FAILED, Report
 from mailtools.services.people.drop import become_owner
 from mailtools.services.people.queue_lines import EMPTY
+from mailtools.services.people.requeue import try_now
+from mailtools.store import history
+from mailtools.store.history import History
 from mailtools.store.queue import Place, Queue, State, read_from, read_head
 
 CHUNK = 65536
@@ -34,8 +37,9 @@ class QueueEditor:
 
     def retry(self, id_: str) -> None:
         """Make a waiting entry due now; a held one stays held."""
-        if self._place(self._readable(id_)).state is State.WAIT:
-            self._queue.retry(id_)
+        place = self._place(self._readable(id_))
+        if place.state is State.WAIT:
+            try_now(self._queue, place)
 
     def expire(self, id_: str) -> None:
         """Give an entry up: its pending paths fail, and its sender is told by the next queue run.
@@ -50,8 +54,15 @@ class QueueEditor:
         self._queue.retry(id_)
 
     def remove(self, id_: str) -> None:
-        """Remove an entry; nobody is told."""
+        """Remove an entry; nobody is told, but the history says so."""
+        now = time.time()
+        try:
+            lines = history.lines_of_removed(self._queue.open(id_), now)
+        except BadEntry:
+            lines = b""
         self._queue.remove(id_)
+        if lines:
+            History(f"{self._queue.path}/history").append(lines, now)
 
     def show(self, id_: str) -> Iterator[bytes]:
         """Yield an entry's file as it is, and its journal behind it."""

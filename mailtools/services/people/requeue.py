@@ -1,7 +1,13 @@
-"""Trying now what waits: sendmail -q, with its choice by ID, recipient or sender."""
+"""Trying now what waits: queue-edit retry, and sendmail -q with its choice.
 
-from mailtools.errors import BadEntry, NoSuchEntry
+Whoever asks knows why: what was noted of destinations that did not answer is forgotten, so that
+the attempt is made.
+"""
+
+from mailtools.errors import BadAddress, BadEntry, NoSuchEntry
+from mailtools.mail.address import ascii_domain
 from mailtools.services.people.drop import become_owner
+from mailtools.store.destinations import Destinations
 from mailtools.store.queue import Entry, Place, Queue
 
 
@@ -15,11 +21,32 @@ def make_due(path: str, letter: str = "", needle: str = "") -> bool:
     queue = Queue(path)
     for place in list(queue.waiting()):
         if not needle or _has(queue, place, letter, needle.lower()):
-            try:
-                queue.retry(place.id)
-            except NoSuchEntry:
-                pass  # it went out meanwhile
+            try_now(queue, place)
     return queue.pull()
+
+
+def try_now(queue: Queue, place: Place) -> None:
+    """Make an entry due now, and its destinations worth an attempt."""
+    destinations = Destinations(f"{queue.path}/dest")
+    try:
+        for path in queue.open(place).pending:
+            destinations.answered(_destination(path.address))
+    except BadEntry:
+        pass  # the queue run sets it aside
+    except NoSuchEntry:
+        return  # it went out meanwhile
+    try:
+        queue.retry(place.id)
+    except NoSuchEntry:
+        pass
+
+
+def _destination(address: str) -> str:
+    domain = address.rpartition("@")[2]
+    try:
+        return ascii_domain(domain)
+    except BadAddress:
+        return domain.lower()
 
 
 def _has(queue: Queue, place: Place, letter: str, needle: str) -> bool:

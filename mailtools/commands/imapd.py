@@ -9,7 +9,8 @@ from mailtools import log
 from mailtools.cli import command, etc_option, listen_options, spool_option
 from mailtools.commands.parts import accounts_of, networks_of, tls_of
 from mailtools.config import Config
-from mailtools.net.serve import Session, serve
+from mailtools.net.serve import serve
+from mailtools.net.session import Session
 from mailtools.protocol.imap.server import refusal
 from mailtools.services.imap.session import ImapService, open_maildir, preload, serve_maildir
 

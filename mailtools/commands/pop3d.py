@@ -8,7 +8,8 @@ from mailtools import log
 from mailtools.cli import command, etc_option, listen_options, spool_option
 from mailtools.commands.parts import accounts_of, networks_of, tls_of
 from mailtools.config import Config
-from mailtools.net.serve import Session, serve
+from mailtools.net.serve import serve
+from mailtools.net.session import Session
 from mailtools.protocol.pop3.session import refusal
 from mailtools.services.pop3.mailbox import Pop3Service, open_maildir, serve_maildir
 

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from mailtools.errors import Failure, TooBusy
-from mailtools.net.serve import Note, Session, Setup, peer_of, run_session
+from mailtools.net.session import Note, Session, Setup, peer_of, run_session
 from mailtools.net.stream import Stream
 
 FREE, IDLE, BUSY = 0, 1, 2

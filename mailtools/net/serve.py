@@ -14,36 +14,13 @@ A protocol says how to set a session up; nothing below knows which protocol it i
 import os
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from mailtools.errors import ConnectionDied, Failure, SystemTrouble, TlsTrouble, Usage
+from mailtools.errors import Failure, SystemTrouble, Usage
+from mailtools.net.session import Note, Setup, peer_of, run_session
 from mailtools.net.stream import Stream
 
 FIRST_PASSED = 3  # sd_listen_fds(3)
 BACKLOG = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is at the other end: IP address ("" for a local pipe or Unix socket), port, DNS name.
-
-    `local` is our own address and port of the connection, where there is one.
-    """
-
-    address: str = ""
-    port: int = 0
-    name: str = ""
-    local: str = ""
-    local_port: int = 0
-
-    def __str__(self) -> str:
-        """The address for logs."""
-        return self.address or "local"
-
-
-Session = Callable[[Stream, Peer], None]
-Setup = Callable[[], Session]
-Note = Callable[..., None]
 
 
 def serve(
@@ -84,14 +61,6 @@ def _serve_one(
         run_session(session, stream, peer_of(sock, os.environ), note)
     finally:
         stream.close()
-
-
-def run_session(session: Session, stream: Stream, peer: Peer, note: Note) -> None:
-    """Run a session; a connection that breaks ends it, and that is no fault of ours."""
-    try:
-        session(stream, peer)
-    except (ConnectionDied, TlsTrouble) as failure:
-        note("lost", client=peer, port=peer.port or None, reason=failure.text)
 
 
 # -- sockets --------------------------------------------------------------------------------------
@@ -174,26 +143,3 @@ def _socket_of(fd: int) -> socket.socket | None:
 
 def _accepts(sock: socket.socket) -> bool:
     return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
-
-
-def peer_of(sock: socket.socket | None, environ: "os._Environ[str] | dict[str, str]") -> Peer:
-    """Say who the peer is: the socket's own word, else UCSPI's or systemd's variables."""
-    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            there, here = sock.getpeername(), sock.getsockname()
-        except OSError:  # already gone
-            return Peer()
-        name = environ.get("TCPREMOTEHOST", "")
-        return Peer(_plain(there[0]), there[1], name, _plain(here[0]), here[1])
-    address = environ.get("TCPREMOTEIP") or environ.get("REMOTE_ADDR") or ""
-    port = environ.get("TCPREMOTEPORT") or environ.get("REMOTE_PORT") or ""
-    return Peer(
-        _plain(address), int(port) if port.isdigit() else 0, environ.get("TCPREMOTEHOST", "")
-    )
-
-
-def _plain(address: str) -> str:
-    """An IPv4 address that came over an IPv6 socket is an IPv4 address (RFC 4291 2.5.5.2)."""
-    if address.lower().startswith("::ffff:") and "." in address:
-        return address[7:]
-    return address.partition("%")[0]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from mailtools.errors import Failure, Misconfigured
 from mailtools.log import event
-from mailtools.net.serve import Peer, Session, serve
+from mailtools.net.serve import serve
+from mailtools.net.session import Peer, Session
 from mailtools.net.stream import Stream
 
 word_file, limit, *listen = sys.argv[1:]

@@ -16,7 +16,7 @@ from mailtools.errors import (
     TooManyRecipients,
 )
 from mailtools.mail.address import Address, parse_address
-from mailtools.net.serve import Peer
+from mailtools.net.session import Peer
 from mailtools.net.stream import Stream
 from mailtools.services.access.networks import Networks
 from mailtools.services.reception.intake import HEADER_MOST, Intake

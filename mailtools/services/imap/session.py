@@ -23,7 +23,7 @@ from mailtools.store.maildir import Maildir
 if TYPE_CHECKING:
     import ssl
 
-    from mailtools.net.serve import Peer
+    from mailtools.net.session import Peer
 
 
 def preload() -> None:

@@ -43,7 +43,7 @@ from mailtools.store.uidlist import UidList
 if TYPE_CHECKING:
     import ssl
 
-    from mailtools.net.serve import Peer
+    from mailtools.net.session import Peer
 
 LOCK = "mailtools-pop3.lock"  # used where the folder itself cannot be locked
 LAST = 1 << 32  # behind every POP3 order that a UID list can name

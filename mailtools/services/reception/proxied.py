@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from mailtools import log
 from mailtools.errors import BadSyntax, TimedOut
-from mailtools.net.serve import Peer
+from mailtools.net.session import Peer
 from mailtools.net.stream import Stream
 from mailtools.protocol.proxy import parse_proxy
 from mailtools.services.access.networks import Networks

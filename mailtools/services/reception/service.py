@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mailtools.errors import Failure
 from mailtools.mail.reply import reply
 from mailtools.net.drive import drive
-from mailtools.net.serve import Peer
+from mailtools.net.session import Peer
 from mailtools.net.stream import Stream
 from mailtools.protocol.smtp.server import SmtpServer
 from mailtools.protocol.smtp.session import Settings

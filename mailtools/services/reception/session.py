@@ -27,7 +27,7 @@ from mailtools.errors import (
 )
 from mailtools.mail.address import Address
 from mailtools.mail.envelope import Envelope, ForwardPath
-from mailtools.net.serve import Peer
+from mailtools.net.session import Peer
 from mailtools.net.stream import Stream
 from mailtools.protocol.sasl import server as sasl
 from mailtools.protocol.smtp.extensions import RELEASE_MOST

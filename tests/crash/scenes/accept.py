@@ -8,7 +8,7 @@ from typing import Any
 from crash.scenario import Say, Scenario
 
 from mailtools.mail.address import Address
-from mailtools.net.serve import Peer
+from mailtools.net.session import Peer
 from mailtools.protocol.smtp.server import SmtpServer
 from mailtools.protocol.smtp.session import Settings
 from mailtools.services.reception.session import Policy, Reception

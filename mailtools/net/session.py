@@ -1,0 +1,62 @@
+"""A session: who the peer is, and what runs over its stream; whoever launched it."""
+
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from mailtools.errors import ConnectionDied, TlsTrouble
+from mailtools.net.stream import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end: IP address ("" for a local pipe or Unix socket), port, DNS name.
+
+    `local` is our own address and port of the connection, where there is one.
+    """
+
+    address: str = ""
+    port: int = 0
+    name: str = ""
+    local: str = ""
+    local_port: int = 0
+
+    def __str__(self) -> str:
+        """The address for logs."""
+        return self.address or "local"
+
+
+Session = Callable[[Stream, Peer], None]
+Setup = Callable[[], Session]
+Note = Callable[..., None]
+
+
+def run_session(session: Session, stream: Stream, peer: Peer, note: Note) -> None:
+    """Run a session; a connection that breaks ends it, and that is no fault of ours."""
+    try:
+        session(stream, peer)
+    except (ConnectionDied, TlsTrouble) as failure:
+        note("lost", client=peer, port=peer.port or None, reason=failure.text)
+
+
+def peer_of(sock: socket.socket | None, environ: Mapping[str, str]) -> Peer:
+    """Say who the peer is: the socket's own word, else UCSPI's or systemd's variables."""
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            there, here = sock.getpeername(), sock.getsockname()
+        except OSError:  # already gone
+            return Peer()
+        name = environ.get("TCPREMOTEHOST", "")
+        return Peer(_plain(there[0]), there[1], name, _plain(here[0]), here[1])
+    address = environ.get("TCPREMOTEIP") or environ.get("REMOTE_ADDR") or ""
+    port = environ.get("TCPREMOTEPORT") or environ.get("REMOTE_PORT") or ""
+    return Peer(
+        _plain(address), int(port) if port.isdigit() else 0, environ.get("TCPREMOTEHOST", "")
+    )
+
+
+def _plain(address: str) -> str:
+    """An IPv4 address that came over an IPv6 socket is an IPv4 address (RFC 4291 2.5.5.2)."""
+    if address.lower().startswith("::ffff:") and "." in address:
+        return address[7:]
+    return address.partition("%")[0]

@@ -261,11 +261,11 @@ def test_a_second_run_wakes_the_first_and_exits(host: Host) -> None:
 
 
 SLOW = """
-import sys, time
+import os, sys
 print("ready 1 jobs=2", flush=True)
 for line in sys.stdin.buffer:
     job, path, sender, *paths = line.rstrip(b"\\n").decode().split("\\t")
-    print("begun", file=sys.stderr, flush=True)
+    os.write(2, b"begun\\n")  # in one piece, as every log line
     open(sys.argv[0] + ".gate").read()
     for path in paths:
         print(job, path, "delivered", "2.0.0", "ok", sep="\\t", flush=True)

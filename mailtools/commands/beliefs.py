@@ -27,6 +27,7 @@ def belief_of(config: Config, *, spool: str, home: str, ready: bool) -> Belief:
     """
     if ready:
         keys.prepare()
+    lists, threshold = _lists(config), config.number("dnsbl-threshold")
     delay = config.seconds("greylist")
     return Belief(
         me=config.line("me"),
@@ -37,7 +38,7 @@ def belief_of(config: Config, *, spool: str, home: str, ready: bool) -> Belief:
         enforce=config.line("checks") == "enforce",
         quarantine=one_of(config, "dmarc-quarantine", ("junk", "mark", "reject")),
         arc_trusted=frozenset(_domains(config, "arc-trusted")),
-        lists=ClientLists(_lists(config), config.number("dnsbl-threshold")),
+        lists=ClientLists(lists, threshold) if lists else None,
         greylist=Greylist(f"{spool}/greylist", delay) if delay else None,
     )
 

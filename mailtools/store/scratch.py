@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from mailtools.errors import SystemTrouble
 from mailtools.store import disk
+from mailtools.store.queue_id import make_id
 
 MEMORY_MOST = 1 << 20  # octets
 _PIECE = 1 << 16
@@ -16,13 +17,12 @@ _PIECE = 1 << 16
 class Scratch:
     """A text that is written once and read once."""
 
-    def __init__(self, path: str, most: int = MEMORY_MOST) -> None:
-        """Take the name of a file that may be made, and how many octets memory holds."""
-        self._path = path
+    def __init__(self, folder: str, most: int = MEMORY_MOST) -> None:
+        """Take where a file may be made, and how many octets memory holds."""
+        self._folder, self._path = folder, ""
         self._most = most
         self._pieces: list[bytes] = []
         self._size = 0
-        self._spilled = False
 
     def write(self, data: bytes) -> None:
         """Add a piece; raise QueueFull or SystemTrouble."""
@@ -33,7 +33,7 @@ class Scratch:
 
     def read(self) -> Iterator[bytes]:
         """Yield all that was written."""
-        if self._spilled:
+        if self._path:
             self._spill()
             try:
                 with open(self._path, "rb") as file:
@@ -46,13 +46,13 @@ class Scratch:
     def close(self) -> None:
         """Forget it."""
         self._pieces.clear()
-        if self._spilled:
-            self._spilled = False
-            disk.remove(self._path)
+        path, self._path = self._path, ""
+        if path:
+            disk.remove(path)
 
     def _spill(self) -> None:
         # From now on memory holds a buffer's worth, and the file the rest.
-        self._spilled, self._most = True, disk.BUFFER
+        self._path, self._most = self._path or f"{self._folder}/{make_id()}", disk.BUFFER
         disk.append(self._path, b"".join(self._pieces), sync=False)
         self._pieces.clear()
         self._size = 0

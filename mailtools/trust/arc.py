@@ -141,6 +141,8 @@ class ArcResult:
 
 def read_chain(header: bytes) -> Chain:
     """Collect the ARC sets of a header and judge their structure (RFC 8617 5.2 steps 1 to 3)."""
+    if b"arc-" not in header.lower():
+        return Chain()
     listed = [field for field in fields(header) if field.key in (_AAR, _AMS, _AS)]
     if not listed:
         return Chain()

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from mailtools.errors import BadAddress
@@ -10,7 +11,7 @@ from mailtools.mail.fields import Field
 from mailtools.trust.canonical import BodyForm, Canonical
 from mailtools.trust.keys import KeyKind, unbase64
 from mailtools.trust.lookup import is_name
-from mailtools.trust.tags import BadRecord, parse_tags
+from mailtools.trust.tags import KEPT, BadRecord, parse_tags
 
 NAMES_MOST = 1000  # fields h= may name: ours, against a field made to waste time
 _number = re.compile(r"[0-9]{1,12}\Z")  # RFC 6376 3.5 t=, x=
@@ -181,6 +182,7 @@ def read_time(tags: dict[str, str], name: str) -> int | None:
     return int(tags[name])
 
 
+@lru_cache(KEPT)
 def parse_key(text: str) -> KeyRecord:
     """Read a key record; raise BadRecord (RFC 6376 3.6.1)."""
     tags = parse_tags(text)

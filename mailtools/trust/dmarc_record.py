@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import unquote
 
 from mailtools.trust.lookup import Lookup
-from mailtools.trust.tags import BadRecord
+from mailtools.trust.tags import KEPT, BadRecord
 
 LABELS_MOST = 7  # after the first query, RFC 9989 4.10 step 4: so eight queries at most
 URIS_MOST = 20  # of rua= or ruf=: ours
@@ -66,6 +67,7 @@ def is_dmarc(text: str) -> bool:
     return bool(equals) and name.strip(" \t") == "v" and value.strip(" \t") == "DMARC1"
 
 
+@lru_cache(KEPT)
 def parse_dmarc(text: str, domain: str) -> DmarcRecord:
     """Read a policy record; faults behind v= give way to defaults, unknown tags are ignored.
 

@@ -6,10 +6,11 @@
 import base64
 import binascii
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from mailtools.errors import Misconfigured
-from mailtools.trust.tags import BadRecord
+from mailtools.trust.tags import KEPT, BadRecord
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (
@@ -99,6 +100,7 @@ def prepare() -> None:
     new_private_key("ed25519").public_text()
 
 
+@lru_cache(KEPT)
 def load_public_key(kind: KeyKind, text: str) -> PublicKey:
     """Read what p= publishes, base64 with blanks anywhere; raise BadRecord.
 

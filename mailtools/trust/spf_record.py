@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from mailtools.trust.spf_macro import check_domain_spec, check_macro_string
-from mailtools.trust.tags import BadRecord
+from mailtools.trust.tags import KEPT, BadRecord
 
 IPv4Network = ipaddress.IPv4Network
 IPv6Network = ipaddress.IPv6Network
@@ -63,6 +64,7 @@ def is_spf(text: str) -> bool:
     return _version.match(text) is not None
 
 
+@lru_cache(KEPT)
 def parse_spf(text: str) -> SpfRecord:
     """Read a record; raise BadRecord for a fault anywhere in it (RFC 7208 4.6)."""
     if not is_spf(text):

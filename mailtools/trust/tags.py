@@ -6,6 +6,7 @@ from mailtools.errors import Failure
 
 _name = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 _BLANK = " \t\r\n"
+KEPT = 256  # records and keys, once read, that are remembered: the same few domains send most mail
 
 
 class BadRecord(Failure):

@@ -38,7 +38,7 @@ class ClientLists:
 
     def refuses(self, verdict: DnsblVerdict) -> bool:
         """Whether the score is enough to refuse a client."""
-        return bool(self._lists) and verdict.score >= self._threshold
+        return verdict.score >= self._threshold
 
     def refusal(
         self, address: str, verdict: DnsblVerdict, contact: str, lookup: Lookup

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 
 from mailtools import log
 from mailtools.errors import BadMessage, MailLoop
@@ -59,7 +58,7 @@ class Intake:
         self._top, self._work = top, work
         if parameters:
             merged = {**self._envelope.parameters, **parameters}
-            self._envelope = replace(self._envelope, parameters=merged)
+            self._envelope = self._envelope._replace(parameters=merged)
 
     def write(self, text: bytes) -> None:
         """Take a piece of the message; raise what refuses it."""

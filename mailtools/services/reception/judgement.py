@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Protocol
 from mailtools import log
 from mailtools.errors import BadMessage, Failure, PolicyRefused
 from mailtools.mail.envelope import JUNK
-from mailtools.store.queue_id import make_id
 from mailtools.store.scratch import Scratch
 from mailtools.trust.authres import AuthenticationResults, format_authres, remove_forged
 from mailtools.trust.dkim import Dkim, DkimResult
@@ -88,7 +87,7 @@ class Judged:
         self._belief, self._case, self._intake = belief, case, intake
         self._binary = binary
         self._examination = Examination()
-        self._kept = Scratch(f"{belief.scratch}/{make_id()}")
+        self._kept = Scratch(belief.scratch)
 
     def write(self, text: bytes) -> None:
         """Take a piece of the message; raise what refuses it."""

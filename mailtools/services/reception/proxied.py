@@ -1,7 +1,5 @@
 """Sessions behind a proxy: the peer is whom a listed proxy says (PROXY protocol)."""
 
-from dataclasses import replace
-
 from mailtools import log
 from mailtools.errors import BadSyntax, TimedOut
 from mailtools.net.session import Peer
@@ -46,8 +44,7 @@ def behind_proxy(stream: Stream, proxy: Peer) -> Peer:
     stream.unread(data[length:])
     if not who.address:
         return proxy
-    return replace(
-        proxy,
+    return proxy._replace(
         address=who.address,
         port=who.port,
         name="",

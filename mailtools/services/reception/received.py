@@ -1,13 +1,12 @@
 """The Received field that every message gets here (RFC 5321 4.4, RFC 3848, RFC 6531 4.3)."""
 
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailtools.mail.dates import format_date_field
 
 
-@dataclass(frozen=True, slots=True)
-class Hop:
+class Hop(NamedTuple):
     """What a Received field says of the way a message came in."""
 
     hello: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mailtools.errors import Failure
@@ -21,17 +20,24 @@ if TYPE_CHECKING:
     import ssl
 
 
-@dataclass(frozen=True, slots=True)
 class SmtpService:
     """All that sessions share; call it with a stream and its peer to serve one."""
 
-    policy: Policy
-    settings: Settings
-    tls: Callable[[], ssl.SSLContext] | None = None
-    """Gives the TLS context; None where there is no certificate."""
-    implicit_tls: bool = False
-    proxies: Networks = NOBODY
-    """Whose PROXY header is believed, and awaited."""
+    def __init__(
+        self,
+        policy: Policy,
+        settings: Settings,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+        implicit_tls: bool = False,
+        proxies: Networks = NOBODY,
+    ) -> None:
+        """Take the rules, the engine's settings, and what gives a TLS context (None: no TLS).
+
+        From `proxies` a PROXY header is awaited, and believed.
+        """
+        self.policy, self.settings = policy, settings
+        self.tls, self.implicit_tls = tls, implicit_tls
+        self.proxies = proxies
 
     def __call__(self, stream: Stream, peer: Peer) -> None:
         """Serve one session; raise ConnectionDied or TlsTrouble where the connection broke."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from mailtools import log
 from mailtools.errors import (
@@ -56,8 +55,7 @@ class Directory(Protocol):
         """Raise NoSuchMailbox, MailboxFull or another Failure unless it could be delivered now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """What is the same for all connections."""
 
     me: str
@@ -162,8 +160,7 @@ class Reception:
         """Take the peer to be whom a trusted proxy says (Postfix's XCLIENT)."""
         address = attributes.get("ADDR", self._peer.address)
         port = attributes.get("PORT", "")
-        self._peer = replace(
-            self._peer,
+        self._peer = self._peer._replace(
             address=address[5:] if address[:5].upper() == "IPV6:" else address,
             port=int(port) if port.isascii() and port.isdigit() else 0,
             name=attributes.get("NAME", self._peer.name),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailtools.errors import BadAddress, BadMessage, Failure, PolicyRefused
 from mailtools.mail import fields
@@ -26,8 +26,7 @@ _ADDRESS_FIELDS = frozenset(
 _BLIND = frozenset((b"bcc", b"resent-bcc"))
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(NamedTuple):
     """The rules of one service."""
 
     accounts: Accounts

@@ -7,7 +7,7 @@ every fault at once, each with file and line.
 
 import os
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailtools.errors import Misconfigured
 
@@ -17,8 +17,7 @@ _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800, None
 _OCTETS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """A control file: its name, kind, default, who reads it, and what it says in a sentence."""
 
     name: str

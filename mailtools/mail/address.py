@@ -6,7 +6,7 @@ fields are the concern of `fields.py`.
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailtools.errors import BadAddress, NonAsciiAddress
 
@@ -36,8 +36,7 @@ _pairs = re.compile(r"\\(.)")
 _quotable = re.compile(r'(["\\])')
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """A local-part and a domain (RFC 5321 Mailbox); only `postmaster` may have no domain."""
 
     local: str

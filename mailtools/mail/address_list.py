@@ -5,13 +5,12 @@ Names and addresses stay as they were written, in bytes: encoded words are not d
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailtools.mail.tokens import COMMENT, LITERAL, QUOTED, SPECIAL, WORD, Token, address_tokens
 
 
-@dataclass(frozen=True, slots=True)
-class Mailbox:
+class Mailbox(NamedTuple):
     """One address of a list, or the begin or end of a group.
 
     A group begins with its name as `local` and None as `domain`, and ends with None for both. An

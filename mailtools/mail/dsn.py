@@ -7,7 +7,7 @@ it where the sender asked for that (RET=FULL) and a path failed.
 
 import binascii
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailtools.mail import fields
 from mailtools.mail.address import ascii_domain
@@ -39,8 +39,7 @@ _SUBJECTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(NamedTuple):
     """What a DSN is made of; times in seconds since 1970."""
 
     me: str

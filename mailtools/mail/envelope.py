@@ -4,7 +4,9 @@
 and a value. No quoting: neither LF nor TAB can occur in an address.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 from mailtools.errors import BadEntry
 
@@ -12,17 +14,17 @@ MAGIC = "mailtools-queue 1"
 JUNK = "JUNK"
 """The parameter of a message for the folder Junk. It is ours: no peer can give it or is told it."""
 
+NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 
-@dataclass(frozen=True, slots=True)
-class ForwardPath:
+
+class ForwardPath(NamedTuple):
     """Where one copy goes: an address in RFC 5321's writing, and its RCPT parameters by keyword."""
 
     address: str
-    parameters: dict[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = NO_PARAMETERS
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """Reverse-path ("" is the null one), forward-paths, MAIL parameters, and the client's name.
 
     `client` is the peer's IP address and the name it gave, or the local user; for logs and DSNs.
@@ -30,7 +32,7 @@ class Envelope:
 
     reverse_path: str
     forward_paths: tuple[ForwardPath, ...]
-    parameters: dict[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = NO_PARAMETERS
     client: str = ""
 
 

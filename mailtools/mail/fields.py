@@ -6,15 +6,14 @@ here: signatures depend on each byte. MIME words and address lists are decoded i
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _field = re.compile(rb"([!-9;-~]+)[ \t]*:((?:[^\n]*\n(?=[ \t]))*[^\n]*(?:\n|\Z))")
 _folding = re.compile(rb"\r?\n(?=[ \t])")
 _end_of_header = re.compile(rb"(?:\A|\n)\r?\n")
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """A header field: its name as written, all its bytes, and its body with folding undone."""
 
     name: bytes

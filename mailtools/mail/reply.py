@@ -1,7 +1,7 @@
 """SMTP replies: code, enhanced status and text (RFC 5321 4.2, RFC 2034, RFC 3463)."""
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailtools.errors import Failure
 
@@ -10,8 +10,7 @@ _status = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |\Z)")
 _control = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A reply: its code, its enhanced status ("" for none), and one or more lines of text."""
 
     code: int

@@ -1,6 +1,6 @@
 """Reports: what became of one forward-path in one attempt (RFC 3464 actions, RFC 3463 status)."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailtools.errors import BadEntry, Failure
 from mailtools.mail.reply import one_line
@@ -14,8 +14,7 @@ FAILED = "failed"  # will not
 ACTIONS = frozenset((DELIVERED, RELAYED, EXPANDED, DELAYED, FAILED))
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """What became of a forward-path: RFC 3464 action, RFC 3463 status, one line of text."""
 
     forward_path: str

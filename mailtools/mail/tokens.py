@@ -6,7 +6,7 @@ token of one octet. Linear in the length of the field.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 WORD = "word"  # a run of octets that mean nothing special
 QUOTED = "quoted"  # a quoted string, without its quotes and backslashes
@@ -24,8 +24,7 @@ _pair = re.compile(rb"\\(.)", re.DOTALL)
 _fold = re.compile(rb"\r?\n")
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """A token: its kind, its value, and whether white space or a comment stands before it."""
 
     kind: str

@@ -2,14 +2,13 @@
 
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailtools.errors import ConnectionDied, TlsTrouble
 from mailtools.net.stream import Stream
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(NamedTuple):
     """Who is at the other end: IP address ("" for a local pipe or Unix socket), port, DNS name.
 
     `local` is our own address and port of the connection, where there is one.

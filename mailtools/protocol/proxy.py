@@ -5,7 +5,7 @@ may be believed; that is the caller's to check before.
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailtools.errors import BadSyntax
 
@@ -19,8 +19,7 @@ _line = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Proxied:
+class Proxied(NamedTuple):
     """Source and destination; "" and 0 where the proxy speaks for itself or does not know."""
 
     address: str = ""

@@ -77,7 +77,7 @@ class Job:
         with self.open() as file:
             return file.read()
 
-    def parameters(self, forward_path: str) -> dict[str, str]:
+    def parameters(self, forward_path: str) -> Mapping[str, str]:
         """Give the RCPT parameters of a forward-path, by keyword."""
         for path in self.envelope.forward_paths:
             if path.address == forward_path:

@@ -6,15 +6,14 @@ and what was said last. Removing the file makes the destination tried again at o
 
 import os
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailtools.store import disk
 
 _odd = re.compile(r"[^A-Za-z0-9.:\[\]_@=+-]")
 
 
-@dataclass(frozen=True, slots=True)
-class Silence:
+class Silence(NamedTuple):
     """A destination that did not answer."""
 
     until: float

@@ -6,6 +6,7 @@ appended to; a last line without LF was torn by a power cut and does not count.
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mailtools.errors import BadEntry
 from mailtools.mail.report import DELAYED, Report, parse_report
@@ -13,8 +14,7 @@ from mailtools.mail.report import DELAYED, Report, parse_report
 NOTIFIED = "notified"
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(NamedTuple):
     """A DSN that was committed: the action it tells of, and its queue ID."""
 
     time: float

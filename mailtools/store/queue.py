@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from mailtools.errors import BadEntry, Failure, NoSuchEntry, SystemTrouble
 from mailtools.mail import envelope as envelopes
@@ -45,8 +46,7 @@ class State(StrEnum):
     BAD = "bad"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """An entry's file: its ID, its state, and when it is due (0: now)."""
 
     id: str

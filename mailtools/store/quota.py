@@ -12,7 +12,7 @@ older than 15 minutes (Maildir++). What lies in Trash counts.
 
 import os
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailtools.store import disk, maildir_folders
 from mailtools.store.maildir import Maildir
@@ -23,8 +23,7 @@ LENGTH_MOST = 5120  # octets: Maildir++
 BELIEVED = 900  # seconds: Maildir++
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """What a Maildir may hold: octets and messages; 0 is no limit."""
 
     octets: int = 0
@@ -40,8 +39,7 @@ class Limits:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """What a Maildir holds: octets on disk and messages, in all folders."""
 
     octets: int

@@ -7,8 +7,7 @@ before it is whole, up to the brace that announces the message.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mailtools.errors import BadSyntax, MessageTooBig
 from mailtools.mail.dates import parse_internal_date
@@ -25,8 +24,7 @@ _command = re.compile(rb"([^\x00-\x20\x7f-\xff(){%*\"\\+]+) +APPEND +", re.IGNOR
 _literal = re.compile(rb"(~?)\{([0-9]{1,19})(\+?)\}\r?\n\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Announced:
+class Announced(NamedTuple):
     """A message that is about to come: its flags, date, octets, and whether it comes unasked."""
 
     flags: list[str]

@@ -3,7 +3,7 @@
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailtools.errors import BadSyntax
 from mailtools.protocol.imap.wire import NUMBER_MOST, Cursor
@@ -14,8 +14,7 @@ _set = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Numbers:
+class Numbers(NamedTuple):
     """A set of numbers as ranges; `saved` is `$`, the result of the last SEARCH that was saved."""
 
     ranges: tuple[tuple[int, int], ...] = ()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from enum import Flag, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mailtools.protocol.imap import commands, mailboxes
 from mailtools.protocol.imap.wire import Cursor
@@ -30,8 +29,7 @@ _SELECTED = State.SELECTED
 _ANY = _STRANGER | _KNOWN
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """A row: states in which it is legal; its method; `plain` where it has no arguments.
 
     `news` is what may be told at its end: "all", "kept" (no EXPUNGE: the client's next command may

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 SYSTEM_FLAGS = ("\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft")
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
+class Folder(NamedTuple):
     """A mailbox as LIST shows it: there is none called so where `exists` is false."""
 
     name: str
@@ -19,8 +18,7 @@ class Folder:
     """A special use (RFC 6154): `\\Sent`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """What STATUS tells (RFC 3501 6.3.10, RFC 8438, RFC 9051 6.3.11)."""
 
     messages: int
@@ -32,8 +30,7 @@ class Status:
     uidvalidity: int
 
 
-@dataclass(frozen=True, slots=True)
-class Copied:
+class Copied(NamedTuple):
     """Where copies went: COPYUID's facts (RFC 4315 3); UIDs pairwise, in order of the sources."""
 
     uidvalidity: int
@@ -43,15 +40,13 @@ class Copied:
     """Whether some of the messages asked for are gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Expunged:
+class Expunged(NamedTuple):
     """Message `number` is gone; those behind it move up by one."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(NamedTuple):
     """The flags of a message changed."""
 
     number: int
@@ -59,16 +54,14 @@ class Changed:
     flags: Collection[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(NamedTuple):
     """How many messages there are, and how many of them are recent."""
 
     exists: int
     recent: int
 
 
-@dataclass(frozen=True, slots=True)
-class Keywords:
+class Keywords(NamedTuple):
     """The keywords that can stand at messages of this mailbox, and whether more can be made."""
 
     names: Sequence[str]

@@ -7,9 +7,8 @@ kept in the clear; LANG.
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from enum import Flag, auto
-from typing import Any
+from typing import Any, NamedTuple
 
 from mailtools.errors import (
     BadCredentials,
@@ -46,8 +45,7 @@ class State(Flag):
 _A, _T = State.AUTHORIZATION, State.TRANSACTION
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """A row of the table: where a command is legal, its arguments at least and at most, its method.
 
     A command of -1 arguments takes the rest of the line as one, with its spaces.

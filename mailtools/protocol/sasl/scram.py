@@ -7,7 +7,7 @@ imported when first used: most sessions never log in.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailtools.errors import BadCredentials
 
@@ -17,8 +17,7 @@ ITERATIONS = 16384  # for new keys; RFC 7677 4 asks for 4096 at least
 _attribute = re.compile(r"([A-Za-z])=([^,]*)\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class ScramKeys:
+class ScramKeys(NamedTuple):
     """What a server keeps of a password: salt, iteration count, StoredKey and ServerKey."""
 
     salt: bytes
@@ -27,8 +26,7 @@ class ScramKeys:
     server_key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Proofs:
+class Proofs(NamedTuple):
     """What both sides compute from a password and what was said (RFC 5802 3)."""
 
     client_proof: bytes

@@ -20,8 +20,7 @@ from __future__ import annotations
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from mailtools.errors import BadCredentials, BadParameter, BadSyntax
 from mailtools.protocol.sasl import scram
@@ -33,8 +32,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Password:
+class Password(NamedTuple):
     """A login and a password, as they came; `authorize_as` is "" or the identity asked for."""
 
     login: str
@@ -42,31 +40,27 @@ class Password:
     authorize_as: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Proven:
+class Proven(NamedTuple):
     """A login that proved by SCRAM to know its password."""
 
     login: str
     authorize_as: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Disproved:
+class Disproved(NamedTuple):
     """A login whose SCRAM proof was wrong: only there to be refused, and noted."""
 
     login: str
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """A bearer token (RFC 6750) and the login it is said to be for ("" where none was named)."""
 
     login: str
     token: str
 
 
-@dataclass(frozen=True, slots=True)
-class External:
+class External(NamedTuple):
     """Whoever the TLS client certificate names; `authorize_as` is "" or the identity asked for."""
 
     authorize_as: str

@@ -4,16 +4,14 @@ Silence is consent; refusal is an exception: a Failure becomes a reply, in one p
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from mailtools.errors import Failure
 from mailtools.mail.address import Address
 from mailtools.protocol.sasl.server import Exchange
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """What is the same for all sessions of a server."""
 
     name: str

@@ -12,7 +12,8 @@ import os
 import pwd
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from mailtools.errors import AuthTrouble, BadCredentials, Misconfigured
 from mailtools.mail.address import ascii_domain
@@ -37,8 +38,7 @@ _NO_SECRET = "{SSHA512}" + "A" * 107 + "="  # fits nothing; checked where there 
 NOBODY = (-1, -1)  # uid and gid where nobody said whose a mailbox is
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(NamedTuple):
     """A user: name (the login as the file writes it), uid and gid of the mailbox, its place.
 
     `maildir` is "" for an account without a mailbox (it may only send). `fields` are the extra
@@ -51,8 +51,12 @@ class Account:
     home: str
     maildir: str
     gecos: str = ""
-    fields: Mapping[str, str] = field(default_factory=dict)
-    secret: str = field(default="", repr=False)
+    fields: Mapping[str, str] = MappingProxyType({})
+    secret: str = ""
+
+    def __repr__(self) -> str:
+        """Say whose it is, without the secret."""
+        return f"Account({self.name!r}, {self.uid}, {self.gid}, {self.maildir!r})"
 
 
 class Accounts:

@@ -15,7 +15,7 @@ import os
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mailtools.errors import AuthTrouble, Failure, Misconfigured, SystemTrouble, Usage
 from mailtools.services.access import passwords, text_file
@@ -32,8 +32,7 @@ _day = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _grouping = str.maketrans("", "", " -")
 
 
-@dataclass(frozen=True, slots=True)
-class AppPassword:
+class AppPassword(NamedTuple):
     """One app password; empty `services` or `networks` are all, `expires` "" is never."""
 
     login: str
@@ -42,7 +41,11 @@ class AppPassword:
     networks: tuple[str, ...]
     expires: str
     created: str
-    secret: str = field(repr=False)
+    secret: str
+
+    def __repr__(self) -> str:
+        """Say which it is, without the secret."""
+        return f"AppPassword({self.login!r}, {self.name!r})"
 
     def allows(self, service: str, address: str, today: str) -> bool:
         """Whether it may be used for this service, from this address, today."""

@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from mailtools.errors import BadAddress, Misconfigured
 from mailtools.mail.address import ascii_domain, parse_address, parse_domain
@@ -39,8 +39,7 @@ class Kind(Enum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(NamedTuple):
     """A target as a file writes it: kind, value, and its place, `file:line`."""
 
     kind: Kind

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from mailtools.errors import (
     BadAddress,
@@ -43,8 +43,7 @@ class Where(Enum):
     NOTHING = "nothing"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """One end of the way: an account's mailbox, a Maildir, a program, or an address elsewhere.
 
     `value` is the Maildir's path, the program's command or the address. `plain` leaves the

@@ -11,8 +11,7 @@ import pwd
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from mailtools.errors import Failure, SystemTrouble
 from mailtools.mail.address import Address
@@ -42,8 +41,7 @@ _FINAL = {
 STOP = 99  # success, and nothing further is to be done (qmail-command(8))
 
 
-@dataclass(frozen=True, slots=True)
-class Errand:
+class Errand(NamedTuple):
     """A program to run: the command line, who runs it and where, what it is told and given."""
 
     command: str

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from mailtools.errors import BadAddress, BadMessage, MailLoop, MessageTooBig
 from mailtools.mail import fields
 from mailtools.mail.address import Address, ascii_domain, parse_address
 from mailtools.mail.address_list import parse_address_list
 from mailtools.mail.dates import format_date_field
-from mailtools.mail.envelope import Envelope, ForwardPath
+from mailtools.mail.envelope import NO_PARAMETERS, Envelope, ForwardPath
 from mailtools.mail.qualify import qualify
 
 CHUNK = 65536
@@ -35,8 +35,7 @@ _TO = frozenset((b"to", b"cc", b"bcc"))
 _RESENT_TO = frozenset((b"resent-to", b"resent-cc", b"resent-bcc"))
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """What this host is called, and what it takes."""
 
     me: str
@@ -51,8 +50,7 @@ class Place:
     """The most Received fields."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """What the caller wants; see commands/sendmail_flags.py for the flags it comes from."""
 
     user: str
@@ -67,12 +65,11 @@ class Order:
     returning: str = ""
     envelope_id: str = ""
     body: str = ""
-    parameters: dict[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = NO_PARAMETERS
     """Further MAIL parameters."""
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(NamedTuple):
     """A message that can go: its envelope, its header (complete but for Received), its body.
 
     `id` is the queue ID it gets where it is put into the queue here.

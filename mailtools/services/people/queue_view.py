@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailtools.errors import BadEntry, NoSuchEntry, SystemTrouble
 from mailtools.store.queue import Entry, Place, Queue, State
 from mailtools.store.queue_id import arrival, is_id
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(NamedTuple):
     """A forward-path that waits, and why ("" where it was not tried yet)."""
 
     address: str
@@ -21,8 +20,7 @@ class Pending:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """An entry as it is listed."""
 
     id: str
@@ -45,8 +43,7 @@ class Row:
         return self.fault or next((one.reason for one in self.pending if one.reason), "")
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """Which entries: all that fit everything that is given. Addresses may hold `*` and `?`."""
 
     reverse_path: str | None = None

@@ -8,7 +8,7 @@ hand with what is known of it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from mailtools import log
 from mailtools.errors import BadEntry, Failure, NoSuchEntry
@@ -154,7 +154,7 @@ class Attempts:
         if report.action == DELAYED and now >= work.terms.expires:
             status = "5.4.7" if work.terms.returns else report.status or TIME_EXPIRED
             text = f"Given up, it was tried too long: {report.text}"
-            report = replace(report, action=FAILED, status=status, text=text)
+            report = report._replace(action=FAILED, status=status, text=text)
         entry.journal.add(now, report)
         log.event(
             report.action,

@@ -12,8 +12,8 @@ import shlex
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import FrameType
+from typing import NamedTuple
 
 from mailtools import log
 from mailtools.errors import Failure
@@ -36,8 +36,7 @@ UNSTICK = 30.0  # seconds before what the disk refused is tried again
 NO_ANSWER = frozenset(("4.4.1", "4.4.3", "4.4.4"))  # RFC 3463: no host, no directory, no route
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What the operator decided; durations in seconds."""
 
     me: str

@@ -5,7 +5,8 @@ jitter. Honours Deliver By (RFC 2852) and future release (RFC 4865), whose clock
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from mailtools.mail.envelope import Envelope
 
@@ -14,8 +15,7 @@ JITTER = 0.1  # of a wait, at most: what came together does not come back togeth
 _by = re.compile(r"([+-]?[0-9]{1,9});([RN])T?\Z", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """An entry's times, in seconds since 1970."""
 
     start: float
@@ -28,8 +28,7 @@ class Terms:
     """Whether it is returned untried once expired (RFC 2852, by-mode R)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(NamedTuple):
     """The bounds, all in seconds."""
 
     retry_first: float = 300
@@ -70,7 +69,7 @@ class Schedule:
         )
 
 
-def _release(parameters: dict[str, str], arrival: float) -> float:
+def _release(parameters: Mapping[str, str], arrival: float) -> float:
     # RFC 4865 5: HOLDFOR counts seconds, HOLDUNTIL is a time of RFC 3339.
     if "HOLDFOR" in parameters and parameters["HOLDFOR"].isdecimal():
         return arrival + int(parameters["HOLDFOR"])

@@ -1,7 +1,7 @@
 """What an operator asks to be tried now: entries by ID, or all that goes to some domains."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailtools.errors import BadEntry, NoSuchEntry
 from mailtools.services.queue.transports import Transports
@@ -10,8 +10,7 @@ from mailtools.store.destinations import Destinations
 from mailtools.store.queue import Place, Queue, State
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(NamedTuple):
     """IDs and domains (lower case); an empty set of domains means all."""
 
     ids: frozenset[str] = frozenset()

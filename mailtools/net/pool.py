@@ -20,13 +20,14 @@ from collections.abc import Callable, Sequence
 
 from mailtools.errors import Failure, TooBusy
 from mailtools.net.session import Note, Session, Setup, peer_of, run_session
-from mailtools.net.stream import Stream
+from mailtools.net.stream import Stream, set_patience
 
 FREE, IDLE, BUSY = 0, 1, 2
 SPARE = 2  # idle processes kept for the next connections
 SESSIONS = 2000  # that a process serves before a fresh one takes its place
 RETIRE = 20.0  # seconds a process stays idle while more than SPARE are
 PATIENCE = 1.0  # seconds all must be busy before a connection is refused
+WAIT = 300.0  # seconds that a connection begins with, as its engine does
 GRACE = 30.0  # seconds that sessions have to finish after SIGTERM
 
 
@@ -65,6 +66,10 @@ class Pool:
         session = self._setup()
         for sock in self._sockets:
             sock.setblocking(False)
+            if self._ours:
+                set_patience(sock, WAIT)  # and so each connection's: system calls that are saved
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._note("listening", address=_name(sock), limit=self._limit)
         for fd in (self._wake_in, self._wake_out):
             os.set_blocking(fd, False)
@@ -244,18 +249,12 @@ class Pool:
             except BlockingIOError:
                 pass  # the master has enough to wake up to
         peer = peer_of(connection, {})
-        stream = Stream(connection)
+        stream = Stream(connection, patience=WAIT if self._ours else None)
         try:
-            _hurry(connection)
             run_session(session, stream, peer, self._note)
         finally:
             stream.close()
             board[slot] = IDLE
-
-
-def _hurry(connection: socket.socket) -> None:
-    if connection.family != socket.AF_UNIX:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _name(sock: socket.socket) -> str:

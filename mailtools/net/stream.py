@@ -23,11 +23,20 @@ READ = 65536  # octets asked for at a time
 class Stream:
     """Bytes to and from one peer. A socket's own timeouts do the waiting (one system call)."""
 
-    def __init__(self, sock: socket.socket | None = None, fds: tuple[int, int] = (0, 1)) -> None:
-        """Carry bytes over a connected socket, or else over descriptors (input, output)."""
+    def __init__(
+        self,
+        sock: socket.socket | None = None,
+        fds: tuple[int, int] = (0, 1),
+        *,
+        patience: float | None = None,
+    ) -> None:
+        """Carry bytes over a connected socket, or else over descriptors (input, output).
+
+        `patience` is the timeout that the socket has already.
+        """
         self._socket = sock
         self._fds = (sock.fileno(), sock.fileno()) if sock else fds
-        self._patience: float | None = None
+        self._patience = patience
         self._held = b""
         self._tls: ssl.SSLObject | None = None
         self._from_peer: ssl.MemoryBIO
@@ -101,12 +110,8 @@ class Stream:
             raise ConnectionDied(f"Connection lost: {error.strerror}") from error
 
     def _be_patient(self, timeout: float | None) -> None:
-        # The kernel's own timeouts: a blocking recv or send costs one system call, not two.
         assert self._socket is not None
-        whole, part = divmod(timeout or 0.0, 1)
-        value = struct.pack("ll", int(whole), int(part * 1e6))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+        set_patience(self._socket, timeout)
         self._patience = timeout
 
     # -- writing ----------------------------------------------------------------------------------
@@ -190,6 +195,14 @@ class Stream:
                 pass
         if self._socket is not None:
             self._socket.close()
+
+
+def set_patience(sock: socket.socket, timeout: float | None) -> None:
+    """Set the kernel's own timeouts: a blocking recv or send costs one system call, not two."""
+    whole, part = divmod(timeout or 0.0, 1)
+    value = struct.pack("ll", int(whole), int(part * 1e6))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
 
 
 def _reason(error: ssl.SSLError) -> str:

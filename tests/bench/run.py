@@ -1,6 +1,7 @@
-"""Speed beside Postfix, in turns in one run: python tests/bench/run.py [accept|through|out] …
+"""Speed beside Postfix, in turns in one run: python tests/bench/run.py [accept|checks|…] …
 
 accept   smtp-source to the queue, nothing delivered: accepted-and-durable messages a second
+checks   the same with SPF, DKIM and DMARC found out and enforced, beside us without them
 through  smtp-source to the Maildir, with `queue-run --wait`
 out      a full queue to smtp-sink
 
@@ -20,15 +21,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import checks as checking
 from mailtools_site import Mailtools
 from postfix import Postfix, free_port
 
 SIZE = 4096  # octets of a message
 
 
-def source(port: int, sessions: int, messages: int, *, reuse: bool = False) -> None:
-    """Send messages to a port, a message a connection unless `reuse`."""
-    command = ["smtp-source", "-s", str(sessions), "-m", str(messages), "-l", str(SIZE)]
+def source(
+    port: int, sessions: int, messages: int, *, reuse: bool = False, file: Path | None = None
+) -> None:
+    """Send messages to a port, a message a connection unless `reuse`; the one in `file`."""
+    command = ["smtp-source", "-s", str(sessions), "-m", str(messages)]
+    command += ["-F", str(file)] if file else ["-l", str(SIZE)]
     command += ["-d"] if reuse else []
     command += ["-f", "alice@example.net", "-t", "bob@example.org", f"127.0.0.1:{port}"]
     subprocess.run(command, check=True, timeout=600)
@@ -55,15 +60,21 @@ def count(maildir: Path) -> int:
     return sum(1 for sub in ("new", "cur") for _ in (maildir / sub).glob("*"))
 
 
-def compare(name: str, rounds: int, ours: Callable[[], float], theirs: Callable[[], float]) -> None:
+def compare(
+    name: str,
+    rounds: int,
+    ours: Callable[[], float],
+    theirs: Callable[[], float],
+    peer: str = "Postfix",
+) -> None:
     """Run both in turns, and print the medians and their ratio."""
     pairs = []
     for number in range(rounds):
         pair = (ours(), theirs())
         pairs.append(pair)
-        print(f"  {name} round {number + 1}: {pair[0]:.0f}/s, Postfix {pair[1]:.0f}/s", flush=True)
+        print(f"  {name} round {number + 1}: {pair[0]:.0f}/s, {peer} {pair[1]:.0f}/s", flush=True)
     mine, peers = (statistics.median(pair[side] for pair in pairs) for side in (0, 1))
-    print(f"{name}: mailtools {mine:.0f}/s, Postfix {peers:.0f}/s, ratio {mine / peers:.2f}")
+    print(f"{name}: mailtools {mine:.0f}/s, {peer} {peers:.0f}/s, ratio {mine / peers:.2f}")
 
 
 def accept(root: Path, messages: int, rounds: int) -> None:
@@ -90,6 +101,37 @@ def accept(root: Path, messages: int, rounds: int) -> None:
     finally:
         site.stop()
         peer.stop()
+
+
+def checks(root: Path, messages: int, rounds: int) -> None:
+    """Accepted and durable with the checks of strangers, and without."""
+    file = root / "message"
+    file.write_bytes(checking.message(SIZE))
+    with checking.serve() as server:
+        sites = [
+            Mailtools(root / word, checks=word, resolver=server.at, relay_clients="192.0.2.1")
+            for word in ("enforce", "off")
+        ]
+        try:
+            on, off = (site.accept() for site in sites)
+            for port in (on, off):
+                source(port, 10, 200, file=file)  # warm
+            for sessions, reuse in ((1, False), (10, False), (10, True)):
+                number = messages if sessions > 1 else messages // 4
+                compare(
+                    f"checks, {sessions} sessions{', connections reused' if reuse else ''}",
+                    rounds,
+                    *(
+                        lambda n=number, s=sessions, r=reuse, port=port: rate(
+                            n, lambda: source(port, s, n, reuse=r, file=file)
+                        )
+                        for port in (on, off)
+                    ),
+                    peer="without",
+                )
+        finally:
+            for site in sites:
+                site.stop()
 
 
 def through(root: Path, messages: int, rounds: int) -> None:
@@ -165,7 +207,7 @@ def out(root: Path, messages: int, rounds: int) -> None:
 
 def main() -> None:
     """Run the benchmarks that are named, or all."""
-    benches = {"accept": accept, "through": through, "out": out}
+    benches = {"accept": accept, "checks": checks, "through": through, "out": out}
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("bench", nargs="*", choices=[[], *benches], default=[])
     parser.add_argument("--messages", type=int, default=2000)

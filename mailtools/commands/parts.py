@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from mailtools.config import Config
     from mailtools.services.local.directory import Directory
+    from mailtools.services.queue.schedule import Schedule
+    from mailtools.services.queue.transports import Transports
 
 
 def accounts_of(config: Config, *, state: str = "") -> Accounts:
@@ -65,6 +67,31 @@ def directory_of(config: Config, accounts: Accounts) -> Directory:
         aliases=config.file("aliases"),
         virtual=config.file("virtual"),
         separators=config.line("extension-separators"),
+    )
+
+
+def schedule_of(config: Config) -> Schedule:
+    """Make the schedule of attempts; faults of the settings are noted in `config`."""
+    from mailtools.services.queue.schedule import Schedule  # the servers need none
+
+    return Schedule(
+        retry_first=config.seconds("retry-first"),
+        retry_most=config.seconds("retry-most"),
+        lifetime=config.seconds("lifetime"),
+        bounce_lifetime=config.seconds("bounce-lifetime"),
+        delay_warning=config.seconds("delay-warning"),
+    )
+
+
+def transports_of(config: Config) -> Transports:
+    """Make the table of agents by domain; faults of the settings are noted in `config`."""
+    from mailtools.services.local.aliases import virtual_domains
+    from mailtools.services.queue.transports import Transports
+
+    return Transports(
+        config.lines("locals"),
+        config.mapping("transports"),
+        virtual_domains(os.path.join(config.folder, "virtual")),
     )
 
 

@@ -7,15 +7,12 @@ import time
 import click
 
 from mailtools.cli import command, etc_option, spool_option
-from mailtools.commands.parts import home_of
+from mailtools.commands.parts import home_of, schedule_of, transports_of
 from mailtools.config import Config
-from mailtools.services.local.aliases import virtual_domains
 from mailtools.services.queue import selection
 from mailtools.services.queue.privileges import become_owner
 from mailtools.services.queue.run import Plan, Run
-from mailtools.services.queue.schedule import Schedule
 from mailtools.services.queue.selection import Selection
-from mailtools.services.queue.transports import Transports
 from mailtools.store import lock
 from mailtools.store.queue import Queue
 
@@ -71,18 +68,8 @@ def _plan(etc: str, owner: tuple[int, int] | None) -> Plan:
     plan = Plan(
         me,
         f"postmaster@{home_of(config)}",
-        Schedule(
-            retry_first=config.seconds("retry-first"),
-            retry_most=config.seconds("retry-most"),
-            lifetime=config.seconds("lifetime"),
-            bounce_lifetime=config.seconds("bounce-lifetime"),
-            delay_warning=config.seconds("delay-warning"),
-        ),
-        Transports(
-            config.lines("locals"),
-            config.mapping("transports"),
-            virtual_domains(os.path.join(etc, "virtual")),
-        ),
+        schedule_of(config),
+        transports_of(config),
         local_agents=max(config.number("local-agents"), 1),
         relay_agents=max(config.number("relay-agents"), 1),
         history=config.seconds("history"),

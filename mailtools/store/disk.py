@@ -258,6 +258,15 @@ def pull(path: str) -> bool:
     return True
 
 
+def has_reader(path: str) -> bool:
+    """Tell whether somebody has a FIFO open to read; nothing is written."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
 def set_mtime(path: str, seconds: float) -> None:
     """Set a file's modification time (IMAP's INTERNALDATE); FileNotFoundError as it is."""
     try:

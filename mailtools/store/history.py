@@ -5,29 +5,31 @@ Lines of TAB-separated fields, each beginning with the queue ID and the time:
     ID  TIME  from      reverse-path  size  Message-ID  client
     ID  TIME  ACTION    forward-path  status  text              (each report, oldest first)
     ID  TIME  notified  action  ID of the DSN
-    ID  TIME  removed   by the operator
+    ID  TIME  removed   forward-path            (that was pending when the operator removed it)
 
-The file is appended to without sync: a power cut may cost the newest lines, never a message.
+A message's lines stand together. The file is appended to without sync: a power cut may cost the
+newest lines, never a message.
 """
 
 import os
 import re
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
 from mailtools.mail.reply import one_line
 from mailtools.store import disk
 from mailtools.store.journal import NOTIFIED
 from mailtools.store.queue import Entry
 
+BLOCK = 1024 * 1024  # octets looked at together
+
 _day = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 FROM = "from"
 REMOVED = "removed"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A line of the history: its ID, its time, its word, and the fields behind it."""
 
     id: str
@@ -50,6 +52,12 @@ def lines_of(entry: Entry) -> bytes:
     for notice in entry.journal.notices:
         lines.append(f"{entry.id}\t{notice.time:.0f}\t{NOTIFIED}\t{notice.action}\t{notice.id}\n")
     return "".join(lines).encode("utf-8", "replace")
+
+
+def lines_of_removed(entry: Entry, now: float) -> bytes:
+    """Write the history of an entry that the operator removes."""
+    lines = [f"{entry.id}\t{now:.0f}\t{REMOVED}\t{path.address}\n" for path in entry.pending]
+    return lines_of(entry) + "".join(lines).encode("utf-8", "replace")
 
 
 class History:
@@ -97,6 +105,60 @@ class History:
             return
         except OSError as error:
             raise disk.trouble(error, "read", f"{self._folder}/{day}") from error
+
+    def find(self, day: str, needles: Collection[bytes]) -> Iterator[list[Record]]:
+        """Yield the records of each message of a day that one of `needles` stands in.
+
+        Needles are in lower case; case does not matter. In the order of the file, and as fast as
+        grep: only what is found is taken apart.
+        """
+        for block in self._blocks(day):
+            lowered = block.lower()
+            hit = _next(lowered, needles, 0)
+            while hit >= 0:
+                start, end = _message_at(block, hit)
+                lines = block[start:end].decode("utf-8", "replace").split("\n")[:-1]
+                records = [record for line in lines if (record := _parse(f"{line}\n"))]
+                if records:
+                    yield records
+                hit = _next(lowered, needles, end)
+
+    def _blocks(self, day: str) -> Iterator[bytes]:
+        """Read a day in pieces that part no message."""
+        rest = b""
+        try:
+            with open(f"{self._folder}/{day}", "rb") as file:
+                while piece := file.read(BLOCK):
+                    data = rest + piece
+                    end = data.rfind(b"\n") + 1
+                    cut = _message_at(data, end - 1)[0] if end else 0
+                    yield data[:cut]
+                    rest = data[cut:]
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise disk.trouble(error, "read", f"{self._folder}/{day}") from error
+        yield rest[: rest.rfind(b"\n") + 1]
+
+
+def _next(data: bytes, needles: Collection[bytes], start: int) -> int:
+    hits = [hit for needle in needles if (hit := data.find(needle, start)) >= 0]
+    return min(hits, default=-1)
+
+
+def _message_at(data: bytes, place: int) -> tuple[int, int]:
+    """Give where the lines begin and end that share their ID with the line at `place`."""
+    start = data.rfind(b"\n", 0, place) + 1
+    head = data[start : data.find(b"\t", start) + 1]
+    end = data.find(b"\n", place) + 1
+    while start:
+        before = data.rfind(b"\n", 0, start - 1) + 1
+        if not data.startswith(head, before):
+            break
+        start = before
+    while data.startswith(head, end) and (after := data.find(b"\n", end)) >= 0:
+        end = after + 1
+    return start, end
 
 
 def _parse(line: str) -> Record | None:

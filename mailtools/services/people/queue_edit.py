@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 
+from mailtools import log
 from mailtools.errors import BadEntry, Failure, NoSuchEntry, SystemTrouble
 from mailtools.mail.report import FAILED, Report
 from mailtools.services.people.drop import become_owner
@@ -61,8 +62,11 @@ class QueueEditor:
         except BadEntry:
             lines = b""
         self._queue.remove(id_)
-        if lines:
-            History(f"{self._queue.path}/history").append(lines, now)
+        try:
+            if lines:
+                History(f"{self._queue.path}/history").append(lines, now)
+        except Failure as failure:  # on a full disk it is removed all the same
+            log.event("trouble", id=id_, detail=failure.detail or failure.text)
 
     def show(self, id_: str) -> Iterator[bytes]:
         """Yield an entry's file as it is, and its journal behind it."""

@@ -14,6 +14,7 @@ from mailtools.config import Config
 from mailtools.errors import Usage
 from mailtools.net.serve import serve
 from mailtools.protocol.smtp.session import Settings
+from mailtools.services.reception.room import Room
 from mailtools.services.reception.service import SmtpService, turn_away
 from mailtools.services.reception.session import Policy
 from mailtools.services.reception.submission import Submission
@@ -84,7 +85,7 @@ def build(
         starttls=context is not None and not tls,
         plaintext_login=config.flag("plaintext-login"),
         hops=config.number("hops"),
-        disk_floor=config.octets("disk-floor"),
+        room=Room(queue, config.octets("disk-floor")),
         hide_client=config.flag("hide-clients"),
         home=home,
         belief=None if submission or lmtp else _belief(config, queue, home, listener=listener),

@@ -20,6 +20,7 @@ from mailtools.net.session import Peer
 from mailtools.net.stream import Stream
 from mailtools.services.access.networks import Networks
 from mailtools.services.reception.intake import HEADER_MOST, Intake
+from mailtools.services.reception.room import Room
 from mailtools.services.reception.session import Policy, Reception, check_hold
 from mailtools.store.queue import Queue
 
@@ -144,7 +145,7 @@ def test_after_a_reset_the_envelope_is_empty(queue: Queue) -> None:
 
 
 def test_what_is_declared_must_fit_above_the_floor(queue: Queue) -> None:
-    session = reception(queue, disk_floor=1)
+    session = reception(queue, room=Room(queue.path, 1))
     session.mail(None, {"SIZE": "1000"})
     session.reset()
     with pytest.raises(QueueFull):

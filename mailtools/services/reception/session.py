@@ -18,7 +18,6 @@ from mailtools.errors import (
     BadSyntax,
     Failure,
     PolicyRefused,
-    QueueFull,
     RelayDenied,
     SystemTrouble,
     TlsRequired,
@@ -35,6 +34,7 @@ from mailtools.services.access.login import Login
 from mailtools.services.access.networks import NOBODY, Networks
 from mailtools.services.reception.intake import HeaderWork, Intake
 from mailtools.services.reception.received import Hop, protocol_name
+from mailtools.services.reception.room import ANY_ROOM, Room
 from mailtools.services.reception.submission import Submission
 from mailtools.store.queue import Queue
 
@@ -72,8 +72,8 @@ class Policy(NamedTuple):
     """There is a certificate."""
     plaintext_login: bool = False
     hops: int = 100
-    disk_floor: int = 0
-    """Octets that must stay free on the queue's disk."""
+    room: Room = ANY_ROOM
+    """Whether the queue's disk has room."""
     hide_client: bool = False
     """Leave the address of authenticated clients out of Received fields."""
     home: str = ""
@@ -190,21 +190,9 @@ class Reception:
             elif reverse_path is not None:
                 policy.submission.check_sender(self._account, reverse_path)
         check_hold(parameters.get("HOLDUNTIL", ""), time.time())
-        self._check_room(int(parameters.get("SIZE", "0")))
+        policy.room.check(int(parameters.get("SIZE", "0")))
         kept = {key: value for key, value in parameters.items() if key not in _NOT_KEPT}
         self._begin = (str(reverse_path) if reverse_path else "", kept)
-
-    def _check_room(self, size: int) -> None:
-        floor = self._policy.disk_floor
-        if not floor:
-            return
-        try:
-            disk = os.statvfs(self._policy.queue.path)
-        except OSError as error:
-            path = self._policy.queue.path
-            raise SystemTrouble(detail=f"no queue at {path}: {error.strerror}") from error
-        if disk.f_bavail * disk.f_frsize < floor + size:
-            raise QueueFull
 
     def rcpt(self, forward_path: Address, parameters: dict[str, str]) -> None:
         """Add a forward-path: a mailbox here, or anybody's where the peer may relay."""

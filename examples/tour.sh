@@ -28,17 +28,27 @@ fail() { echo "tour: $*" >&2; exit 1; }
 
 if [ -n "${VIRTUAL_ENV-}" ] && [ -x "$VIRTUAL_ENV/bin/smtpd-accept" ]; then
     venv=$VIRTUAL_ENV
+elif [ ! -f "$here/pyproject.toml" ]; then
+    venv=$(cd "$here/../../.." && pwd)    # installed: PREFIX/share/doc/mailtools/examples
+    [ -x "$venv/bin/smtpd-accept" ] || fail "no commands in $venv/bin: run this from a checkout"
 else
     venv=$here/.venv
     if [ ! -x "$venv/bin/smtpd-accept" ]; then
         step "Installing the commands into .venv"
+        command -v python3 >/dev/null ||
+            fail "there is no python3: on Debian and Ubuntu, apt-get install python3-venv"
         python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
             fail "mailtools needs Python 3.11 or newer; this is $(python3 --version)"
-        python3 -m venv "$venv" ||
+        [ -w "$here" ] || fail "the commands go into $venv, and $here cannot be written to: use a clone of your own"
+        python3 -m venv "$venv" >&2 ||
             fail "python3 -m venv failed: on Debian and Ubuntu, apt-get install python3-venv"
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$here"
+        # As a link to this checkout: after a git pull the tour shows the code that is here.
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "$here"
     fi
 fi
+python() { # the one that has what the commands need
+    if [ -x "$venv/bin/python" ]; then "$venv/bin/python" "$@"; else python3 "$@"; fi
+}
 PATH=$venv/bin:$PATH
 
 # -- a site in a folder -------------------------------------------------------------------------

@@ -21,10 +21,12 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && [ -z "${MAILTOOLS_NO_A
 fi
 
 venv=${VIRTUAL_ENV:-.venv}
-if [ ! -x "$venv/bin/python" ]; then
+if [ ! -x "$venv/bin/pip" ]; then # a venv that failed half-way has python, but no pip
+    command -v python3 >/dev/null ||
+        { echo "there is no python3: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 69; }
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         { echo "mailtools needs Python 3.11 or newer; this is $(python3 --version)" >&2; exit 69; }
-    python3 -m venv "$venv" ||
+    python3 -m venv "$venv" >&2 ||
         { echo "python3 -m venv failed: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 69; }
 fi
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[dev]'

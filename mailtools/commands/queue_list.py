@@ -7,7 +7,7 @@ import click
 from mailtools.cli import command, spool_option
 from mailtools.config import duration
 from mailtools.errors import Usage
-from mailtools.services.people import queue_lines
+from mailtools.services.people import queue_lines, queue_table
 from mailtools.services.people.queue_view import Choice, rows
 from mailtools.store.queue import Queue, State
 
@@ -22,6 +22,7 @@ from mailtools.store.queue import Queue, State
 @click.option("--state", type=click.Choice([state.value for state in State]), help="Only these.")
 @click.option("--ids", is_flag=True, help="The IDs alone.")
 @click.option("--json", is_flag=True, help="A JSON object a line.")
+@click.option("--table", is_flag=True, help="Counts by recipient domain and age in minutes.")
 def main(
     *,
     spool: str,
@@ -31,14 +32,22 @@ def main(
     state: str | None,
     ids: bool,
     json: bool,
+    table: bool,
 ) -> None:
     """List entries of the queue, a line each: ID, state, size, age, paths, next try, reason."""
     seconds = duration(older)
     if seconds is None:
         raise Usage(f"--older {older}: a time is 300, 5min, 4h, 2d or 1w")
+    if ids + json + table > 1:
+        raise Usage("--ids, --json and --table do not go together")
     now = time.time()
     choice = Choice(from_, to, seconds, State(state) if state else None)
-    for row in rows(Queue(f"{spool}/queue"), choice, now):
+    chosen = rows(Queue(f"{spool}/queue"), choice, now)
+    if table:
+        for line in queue_table.table(chosen, now):
+            click.echo(line)
+        return
+    for row in chosen:
         if json:
             click.echo(queue_lines.own_json(row))
         else:

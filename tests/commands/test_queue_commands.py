@@ -144,10 +144,36 @@ def test_queue_list_chooses(site, queue):
 def test_queue_list_json_tells_all(site, queue):
     delay(queue, put(queue), "no route")
     (row,) = map(json.loads, lines(site.run("queue-list", "--json")))
-    assert row["pending"] == [
-        {"address": "carol@example.net", "status": "4.4.1", "reason": "no route"}
+    assert row["recipients"] == [
+        {"address": "carol@example.net", "delay_reason": "no route", "status": "4.4.1"}
     ]
+    (postfix,) = map(json.loads, lines(site.run("mailq", "--json")))
+    del row["recipients"], postfix["recipients"]
+    assert {key: row[key] for key in postfix} == postfix
     assert (row["due"], row["attempts"], row["state"]) == (4102444800, 1, "wait")
+
+
+def test_queue_list_table_counts_by_domain_and_age(site, queue):
+    put(queue, "bob@example.org", "a@x.test", "b@X.test", "c@y.test", age=12 * 60)
+    put(queue, "bob@example.org", "d@x.test", age=2 * 86400)
+    put(queue, "bob@example.org", "postmaster")
+    head, *found = [line.split() for line in lines(site.run("queue-list", "--table"))]
+    assert head == ["TOTAL", "SIZE", "5", "10", "20", "40", "80", "160", "320", "640", "1280",
+                    "1280+"]  # fmt: skip
+    size = len(LETTER)
+    assert found == [
+        ["TOTAL", "3", str(3 * size), *"1010000001"],
+        ["x.test", "2", str(2 * size), *"0010000001"],
+        ["(no", "domain)", "1", str(size), *"1000000000"],
+        ["y.test", "1", str(size), *"0010000000"],
+    ]
+    chosen = lines(site.run("queue-list", "--table", "--to", "*@y.test"))
+    assert [line.split()[0] for line in chosen[1:]] == ["TOTAL", "x.test", "y.test"]
+    assert site.run("queue-list", "--table", "--json").returncode == os.EX_USAGE
+
+
+def test_a_table_of_nothing_is_a_total_of_nothing(site, queue):
+    assert lines(site.run("queue-list", "--table"))[1].split() == ["TOTAL", "0", "0", *"0" * 10]
 
 
 def test_a_bad_entry_is_listed_with_its_fault(site, queue):

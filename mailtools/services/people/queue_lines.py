@@ -67,13 +67,17 @@ def _reason(text: str) -> str:
 
 def postfix_json(row: Row) -> str:
     """Give a row as a line of `postqueue -j`."""
+    return _json(_postfix(row))
+
+
+def _postfix(row: Row) -> dict[str, Any]:
     recipients: list[dict[str, str]] = []
     for one in row.pending:
         recipient = {"address": one.address}
         if one.reason:
             recipient["delay_reason"] = one.reason
         recipients.append(recipient)
-    found = {
+    return {
         "queue_name": _POSTFIX[row.state],
         "queue_id": row.id,
         "arrival_time": int(row.arrival),
@@ -82,7 +86,6 @@ def postfix_json(row: Row) -> str:
         "sender": row.reverse_path,
         "recipients": recipients,
     }
-    return _json(found)
 
 
 def plain(row: Row, now: float) -> str:
@@ -101,23 +104,13 @@ def plain(row: Row, now: float) -> str:
 
 
 def own_json(row: Row) -> str:
-    """Give a row as JSON with all that is known of it; times are seconds since 1970."""
-    return _json(
-        {
-            "id": row.id,
-            "state": row.state.value,
-            "arrival": row.arrival,
-            "size": row.size,
-            "reverse_path": row.reverse_path,
-            "pending": [
-                {"address": one.address, "status": one.status, "reason": one.reason}
-                for one in row.pending
-            ],
-            "due": row.due,
-            "attempts": row.attempts,
-            "fault": row.fault,
-        }
-    )
+    """Give a row as Postfix does, with what else is known; times are seconds since 1970."""
+    found = _postfix(row)
+    for recipient, one in zip(found["recipients"], row.pending, strict=True):
+        if one.status:
+            recipient["status"] = one.status
+    found.update(state=row.state.value, due=row.due, attempts=row.attempts, fault=row.fault)
+    return _json(found)
 
 
 def age(seconds: float) -> str:

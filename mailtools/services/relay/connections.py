@@ -56,7 +56,7 @@ class Connection:
         self.engine = SmtpClient(
             pool.me,
             target.peer,
-            tls=_starttls(manner),
+            tls=starttls(manner),
             secured=manner.implicit_tls,
             lmtp=manner.lmtp,
             login=manner.login,
@@ -68,7 +68,7 @@ class Connection:
             self.engine,
             self._progress,
             tls=lambda: pool.context(manner.policy),
-            host=_expected_name(target, manner),
+            host=expected_name(target, manner),
             check=check_of(manner.policy),
             implicit=manner.implicit_tls,
         )
@@ -226,13 +226,15 @@ class Pool:
         return not self._all
 
 
-def _starttls(manner: Manner) -> Tls:
+def starttls(manner: Manner) -> Tls:
+    """Say what the client is to make of STARTTLS."""
     if manner.implicit_tls or manner.plain or manner.policy.level is Level.NONE:
         return Tls.NEVER
     return Tls.MUST if manner.policy.mandatory else Tls.MAY
 
 
-def _expected_name(target: Target, manner: Manner) -> str | None:
+def expected_name(target: Target, manner: Manner) -> str | None:
+    """Give the name for the handshake, and for the certificate where that counts."""
     if manner.policy.names:
         return manner.policy.names[0]  # RFC 7672 8.1
     named = target.host != target.address

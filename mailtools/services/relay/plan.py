@@ -1,0 +1,99 @@
+"""Where a destination's mail goes, in which order, and with which TLS: targets and their policies.
+
+relay-send asks for each attempt, mail-route to show it. It blocks on DNS, and on HTTPS where a
+domain has an MTA-STS policy.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mailtools.errors import NoAnswer
+from mailtools.net.local import is_local
+from mailtools.services.relay import exchangers
+from mailtools.services.relay.exchangers import Target
+from mailtools.services.relay.route import Destination, Route
+from mailtools.services.relay.tls_policy import OPPORTUNISTIC, VERIFIED, Level, TlsPolicy
+from mailtools.services.relay.tls_rules import Planned, TlsRules
+from mailtools.trust.tls_required import TlsWish
+
+if TYPE_CHECKING:
+    from mailtools.net.dns import Resolver
+
+_FOR_ROUTES = (Level.NONE, Level.MAY, Level.ENCRYPT, Level.VERIFY)
+
+
+class Planner:
+    """Finds the targets of destinations; may be used by several threads."""
+
+    def __init__(
+        self,
+        me: str,
+        resolver: Callable[[], Resolver],
+        rules: TlsRules | None = None,
+        *,
+        port: int = 25,
+    ) -> None:
+        """Use `resolver` (made when first needed) for names; `port` is where exchangers listen."""
+        self._me, self._port = me.lower(), port
+        self.rules = rules or TlsRules({})
+        self._make_resolver = resolver
+        self._resolver: Resolver | None = None
+
+    @property
+    def resolver(self) -> Resolver:
+        """Whom names are asked of."""
+        if self._resolver is None:
+            self._resolver = self._make_resolver()
+        return self._resolver
+
+    def plan(self, destination: Destination, wish: TlsWish = TlsWish.DEFAULT) -> Planned:
+        """Give the targets, best first, each with its policy; blocks unless `is_plain`.
+
+        Raises NoSuchDomain, NullMx, MailLoop, DnsTrouble, NoAnswer, TlsTrouble.
+        """
+        route = destination.route
+        if route is None:
+            domain, resolver = destination.domain, self.resolver
+            targets = exchangers.find(domain, resolver, port=self._port, ours=self._is_us)
+            return self.rules.plan(domain, targets, resolver, wish)
+        policy = self._policy(route, wish)
+        if is_plain(destination):
+            return [(Target(route.host, route.host, route.port), policy)]
+        addresses = self._host_addresses(route.host)
+        targets = exchangers.interleaved([(route.host, addresses)], route.port)
+        return [(target, policy) for target in targets]
+
+    def _policy(self, route: Route, wish: TlsWish) -> TlsPolicy:
+        level = self.rules.static(route.host)
+        policy = TlsPolicy(level) if level in _FOR_ROUTES else OPPORTUNISTIC
+        if wish is TlsWish.REQUIRED and not policy.authenticates and not route.lmtp:
+            return VERIFIED
+        return policy
+
+    def _host_addresses(self, host: str) -> list[str]:
+        """Look up a host the operator named: in DNS, and in /etc/hosts."""
+        found = list(self.resolver.addresses(host)) if "." in host else []
+        if not found:
+            try:
+                infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            except OSError:
+                # The operator's own setting: to be mended there, while the mail waits.
+                raise NoAnswer(f"The host {host} has no address", status="4.4.4") from None
+            found = list(dict.fromkeys(str(info[4][0]) for info in infos))
+        return found
+
+    def _is_us(self, host: str, address: str) -> bool:
+        if host:
+            return host == self._me
+        return self._port == 25 and is_local(address)
+
+
+def is_plain(destination: Destination) -> bool:
+    """Whether a destination is an address or a socket's path: then nothing has to be looked up."""
+    route = destination.route
+    if route is None:
+        return False
+    return "/" in route.host or ":" in route.host or route.host.replace(".", "").isdigit()

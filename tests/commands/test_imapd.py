@@ -13,7 +13,7 @@ from conftest import BIN, Site
 from imap_client import Client
 
 from mailtools.protocol.sasl import client as sasl_client
-from mailtools.protocol.sasl.server import decode, encode
+from mailtools.protocol.sasl.wire import decode, encode
 
 MESSAGE = b"Subject: hello\n\nbye\n"
 

@@ -10,7 +10,7 @@ from mailtools.errors import AuthTrouble, BadCredentials, BadParameter, BadSynta
 from mailtools.protocol.imap.responses import No
 from mailtools.protocol.imap.values import SYSTEM_FLAGS, Keywords
 from mailtools.protocol.imap.wire import Cursor
-from mailtools.protocol.sasl import server as sasl
+from mailtools.protocol.sasl import wire
 
 if TYPE_CHECKING:
     from mailtools.protocol.imap.server import ImapServer
@@ -41,7 +41,7 @@ def capabilities(server: ImapServer) -> str:
 
 def _mechanisms(server: ImapServer) -> list[str]:
     return [
-        name for name in server.site.mechanisms if server.may_log_in or name not in sasl.PLAINTEXT
+        name for name in server.site.mechanisms if server.may_log_in or name not in wire.PLAINTEXT
     ]
 
 
@@ -108,6 +108,8 @@ def starttls(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
 
 def login(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
     """RFC 3501 6.2.3."""
+    from mailtools.protocol.sasl.server import Password  # not before it is used
+
     cursor.space()
     name = cursor.astring()
     cursor.space()
@@ -115,7 +117,7 @@ def login(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
     cursor.end()
     _need_privacy(server)
     try:
-        credentials = sasl.Password(name.decode(), password.decode())
+        credentials = Password(name.decode(), password.decode())
         identity = server.site.authority.authenticate(credentials)
     except UnicodeDecodeError:
         raise server.no_login(BadCredentials()) from None
@@ -126,28 +128,30 @@ def login(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
 
 def authenticate(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
     """RFC 3501 6.2.2, with an initial response (RFC 4959)."""
+    from mailtools.protocol.sasl.server import start  # not before it is used
+
     cursor.space()
     mechanism = cursor.keyword()
     initial = None
     if cursor.accept(b" "):
         initial = cursor.data[cursor.position :].strip()
-    if mechanism in sasl.PLAINTEXT:
+    if mechanism in wire.PLAINTEXT:
         _need_privacy(server)
     if mechanism not in _mechanisms(server):
         raise No("There is no such mechanism here", code="CANNOT")
     try:
-        exchange = sasl.start(mechanism, server.site.authority)
+        exchange = start(mechanism, server.site.authority)
     except BadParameter as failure:
         raise No(failure.text) from failure
 
     def respond(line: bytes | None) -> Callable[[], str]:
         def step() -> str:
-            response = None if line is None else sasl.decode(line)
+            response = None if line is None else wire.decode(line)
             challenge = exchange.respond(response)
             if challenge is None:
                 return _welcome(server, exchange.identity)
             server.ask(lambda answer: _go_on(server, tag, respond(answer)))
-            server.say(b"+ " + sasl.encode(challenge) + b"\r\n")
+            server.say(b"+ " + wire.encode(challenge) + b"\r\n")
             return ""
 
         return step

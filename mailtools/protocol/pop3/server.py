@@ -8,7 +8,7 @@ kept in the clear; LANG.
 import re
 from collections.abc import Callable, Iterable, Iterator
 from enum import Flag, auto
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mailtools.errors import (
     BadCredentials,
@@ -23,10 +23,13 @@ from mailtools.mail.reply import one_line
 from mailtools.protocol.dotted import dot_stuffed
 from mailtools.protocol.engine import Engine, LineTooLong
 from mailtools.protocol.pop3.session import Drop, Session, refusal, top
-from mailtools.protocol.sasl import server as sasl
+from mailtools.protocol.sasl import wire
+
+if TYPE_CHECKING:
+    from mailtools.protocol.sasl.server import Exchange
 
 LINE = 255  # octets of a command with its line end (RFC 2449 4)
-SASL_LINE = sasl.RESPONSE_MOST + 64  # octets of an AUTH command, or of a line that answers one
+SASL_LINE = wire.RESPONSE_MOST + 64  # octets of an AUTH command, or of a line that answers one
 AUTOLOGOUT = 600.0  # seconds of silence (RFC 1939 3: ten minutes at least)
 BAD_COMMANDS = 20  # in a row, before the connection is closed
 BAD_LOGINS = 3  # before the connection is closed
@@ -240,7 +243,7 @@ class Pop3Server(Engine):
 
     def _mechanisms(self) -> list[str]:
         offered = self._session.mechanisms if self._session else ()
-        return [name for name in offered if self._secrecy or name not in sasl.PLAINTEXT]
+        return [name for name in offered if self._secrecy or name not in wire.PLAINTEXT]
 
     def _user(self, arguments: list[str]) -> None:
         self._need_secrecy()
@@ -248,12 +251,14 @@ class Pop3Server(Engine):
         self._ok()  # whether there is such a user or not
 
     def _pass(self, arguments: list[str]) -> None:
+        from mailtools.protocol.sasl.server import Password  # not before it is used
+
         self._need_secrecy()
         name, self._name = self._name, None
         if name is None:
             raise BadSequence("USER comes first")
         authority = self._site.authority
-        credentials = sasl.Password(name, arguments[0])
+        credentials = Password(name, arguments[0])
         self._log_in(lambda: authority.authenticate(credentials))
 
     def _auth(self, arguments: list[str]) -> None:
@@ -262,23 +267,25 @@ class Pop3Server(Engine):
             self._lines(self._mechanisms())
             return
         name = arguments[0].upper()
-        if name in sasl.PLAINTEXT:
+        if name in wire.PLAINTEXT:
             self._need_secrecy()
         if name not in self._mechanisms():
             raise BadParameter("Unknown mechanism")
         initial = arguments[1].encode() if len(arguments) > 1 else None
-        exchange = sasl.start(name, self._site.authority)
+        from mailtools.protocol.sasl.server import start  # not before it is used
+
+        exchange = start(name, self._site.authority)
         self._exchange(exchange, initial)
 
-    def _exchange(self, exchange: sasl.Exchange[Any], line: bytes | None) -> None:
+    def _exchange(self, exchange: "Exchange[Any]", line: bytes | None) -> None:
         """Take one step of AUTH: challenge again, or log in."""
-        response = None if line is None else sasl.decode(line)
+        response = None if line is None else wire.decode(line)
 
         def step() -> object:
             challenge = exchange.respond(response)
             if challenge is None:
                 return exchange.identity
-            self._say(b"+ " + sasl.encode(challenge) + b"\r\n")
+            self._say(b"+ " + wire.encode(challenge) + b"\r\n")
             self._sasl = lambda line: self._exchange(exchange, line)
             return None
 

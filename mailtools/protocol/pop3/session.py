@@ -1,8 +1,10 @@
 """What a POP3 engine asks of the site, and what it says of trouble (RFC 1939, RFC 2449 8)."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mailtools.errors import (
     BadCredentials,
@@ -16,7 +18,9 @@ from mailtools.errors import (
     UnknownCommand,
 )
 from mailtools.mail.reply import one_line
-from mailtools.protocol.sasl import server as sasl
+
+if TYPE_CHECKING:
+    from mailtools.protocol.sasl import server as sasl
 
 _end_of_header = re.compile(rb"\n\r?\n")
 

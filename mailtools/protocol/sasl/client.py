@@ -14,7 +14,8 @@ from collections.abc import Callable, Generator, Iterable
 
 from mailtools.errors import AuthTrouble
 from mailtools.protocol.sasl import scram
-from mailtools.protocol.sasl.server import PLAINTEXT, encode, make_nonce
+from mailtools.protocol.sasl.server import make_nonce
+from mailtools.protocol.sasl.wire import HASHES, PLAINTEXT, encode
 
 BY_PASSWORD = ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN")  # the best first
 BY_TOKEN = ("OAUTHBEARER", "XOAUTH2")
@@ -52,7 +53,7 @@ class Client:
         """
         if data is not None:
             self.respond(data)
-        if self.name in scram.HASHES and not self._finished:
+        if self.name in HASHES and not self._finished:
             raise AuthTrouble("The server did not prove that it knows the password")
 
 
@@ -84,7 +85,7 @@ def start(
         "XOAUTH2": lambda: _bearer(f"user={login}\x01auth=Bearer {secret}\x01\x01"),
         "OAUTHBEARER": lambda: _bearer(_oauthbearer(login, secret, host, port), b"\x01"),
     }
-    if name in scram.HASHES:
+    if name in HASHES:
         return Client(name, _scram(name, login, secret, nonce or make_nonce()))
     return Client(name, makers[name]())
 
@@ -110,7 +111,7 @@ def _bearer(message: str, acknowledge: bytes = b"") -> Steps:
 
 
 def _scram(name: str, login: str, password: str, nonce: str) -> Steps:
-    hash_name = scram.HASHES[name]
+    hash_name = HASHES[name]
     try:
         prepared = scram.saslprep(login)
     except ValueError:

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from mailtools.errors import BadCredentials
 
-HASHES = {"SCRAM-SHA-1": "sha1", "SCRAM-SHA-256": "sha256"}
 ITERATIONS = 16384  # for new keys; RFC 7677 4 asks for 4096 at least
 
 _attribute = re.compile(r"([A-Za-z])=([^,]*)\Z")

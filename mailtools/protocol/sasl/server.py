@@ -3,7 +3,8 @@
 PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login, with Outlook's initial data), SCRAM-SHA-256 and
 SCRAM-SHA-1 (RFC 5802, RFC 7677), OAUTHBEARER (RFC 7628), XOAUTH2 and EXTERNAL (RFC 4422 A).
 SMTP, POP3, IMAP and ManageSieve share this. The -PLUS variants are left out: Python's ssl cannot
-give the channel binding that TLS 1.3 needs (RFC 9266). The client's half is `sasl_client.py`.
+give the channel binding that TLS 1.3 needs (RFC 9266). The client's half is `client.py`; what
+engines need before anybody logs in is in `wire.py`.
 
 An engine does this, and never looks at a mechanism:
 
@@ -18,15 +19,14 @@ An engine does this, and never looks at a mechanism:
 from __future__ import annotations
 
 from binascii import Error as Base64Error
-from binascii import a2b_base64, b2a_base64
+from binascii import a2b_base64
 from collections.abc import Callable, Generator
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from mailtools.errors import BadCredentials, BadParameter, BadSyntax
 from mailtools.protocol.sasl import scram
 from mailtools.protocol.sasl.scram import ScramKeys
-
-RESPONSE_MOST = 12288  # octets of a base64 line, RFC 4954 4
+from mailtools.protocol.sasl.wire import HASHES, encode
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -120,7 +120,7 @@ def start(mechanism: str, authority: Authority[T], *, nonce: str = "") -> Exchan
     `nonce` is SCRAM's; made at random where it is not given.
     """
     name = mechanism.upper()
-    if name in scram.HASHES:
+    if name in HASHES:
         return Exchange(_scram(authority, name, nonce or make_nonce()))
     steps: Callable[[Authority[T]], Steps[T]] | None = {
         "PLAIN": _plain,
@@ -132,32 +132,6 @@ def start(mechanism: str, authority: Authority[T], *, nonce: str = "") -> Exchan
     if steps is None:
         raise BadParameter("Unrecognized authentication type", status="5.5.4", reply=504)
     return Exchange(steps(authority))
-
-
-PLAINTEXT = frozenset(("PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"))
-"""Mechanisms that show the secret to whoever listens: only under TLS, or where there is no wire."""
-
-
-def encode(challenge: bytes) -> bytes:
-    """Write a challenge or response in base64, without a line end."""
-    return b2a_base64(challenge, newline=False)
-
-
-def decode(line: bytes) -> bytes:
-    """Read a base64 response, without its line end; raise BadSyntax, also for the cancelling `*`.
-
-    `=` is the empty initial response of SMTP, POP3 and IMAP (RFC 4954 4).
-    """
-    if line == b"*":
-        raise BadSyntax("Authentication cancelled", status="5.7.0")
-    if line == b"=":
-        return b""
-    if len(line) > RESPONSE_MOST:
-        raise BadSyntax("Authentication exchange line is too long", status="5.5.6", reply=500)
-    try:
-        return a2b_base64(line, strict_mode=True)
-    except Base64Error:
-        raise BadSyntax("Cannot decode the response: not base64", status="5.5.2") from None
 
 
 def make_nonce() -> str:
@@ -189,7 +163,7 @@ def _external(authority: Authority[T]) -> Steps[T]:
 
 
 def _scram(authority: Authority[T], name: str, nonce: str) -> Steps[T]:
-    hash_name = scram.HASHES[name]
+    hash_name = HASHES[name]
     # RFC 5802 7: gs2-header [reserved-mext ","] username "," nonce ["," extensions]
     first = _text((yield b""))
     binding, comma, rest = first.partition(",")

@@ -28,7 +28,7 @@ from mailtools.mail.reply import Reply
 from mailtools.mail.report import RELAYED, Report, report_failure
 from mailtools.protocol.dotted import dot_stuffed
 from mailtools.protocol.sasl.client import choose, start
-from mailtools.protocol.sasl.server import decode, encode
+from mailtools.protocol.sasl.wire import decode, encode
 from mailtools.protocol.smtp.offer import Offer, elsewhere
 from mailtools.protocol.smtp.reply_script import ReplyEngine, Script, Wait
 from mailtools.protocol.smtp.transaction import Login, Message, Outcome, Tls, Transaction
@@ -229,7 +229,7 @@ class SmtpClient(ReplyEngine):
 
     def _transact(self, transaction: Transaction) -> Script:
         try:
-            message = self.offer.fitting(transaction.message)
+            message = self.offer.fitting(transaction.message, transaction.finish)
             mail = self.offer.mail(transaction, message)
         except Failure as failure:
             self._settle_all(failure, elsewhere=elsewhere(failure))

@@ -22,7 +22,7 @@ from mailtools.errors import (
 )
 from mailtools.mail.reply import Reply, reply, reply_to
 from mailtools.protocol.engine import Engine, LineTooLong
-from mailtools.protocol.sasl.server import RESPONSE_MOST, Exchange, decode, encode
+from mailtools.protocol.sasl.wire import RESPONSE_MOST, decode, encode
 from mailtools.protocol.smtp import extensions, grammar
 from mailtools.protocol.smtp.table import (
     GO_AHEAD,
@@ -40,6 +40,7 @@ from mailtools.protocol.smtp.transfer import Transfer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mailtools.protocol.sasl.server import Exchange
     from mailtools.protocol.smtp.session import Session, Settings
 
 

@@ -3,12 +3,16 @@
 Silence is consent; refusal is an exception: a Failure becomes a reply, in one place of the engine.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from __future__ import annotations
 
-from mailtools.errors import Failure
-from mailtools.mail.address import Address
-from mailtools.protocol.sasl.server import Exchange
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mailtools.errors import Failure
+    from mailtools.mail.address import Address
+    from mailtools.protocol.sasl.server import Exchange
 
 
 class Settings(NamedTuple):

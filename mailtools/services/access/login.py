@@ -14,6 +14,7 @@ from mailtools.errors import AuthTrouble, BadCredentials, Misconfigured
 from mailtools.protocol.sasl import scram
 from mailtools.protocol.sasl.scram import ScramKeys
 from mailtools.protocol.sasl.server import Credentials, External, Password, Proven
+from mailtools.protocol.sasl.wire import HASHES
 from mailtools.services.access import passwords
 from mailtools.services.access.accounts import Account, Accounts
 from mailtools.services.access.throttle import Throttle
@@ -42,7 +43,7 @@ class Login:
         and asks its user for another password when that fails.
         """
         found = ["EXTERNAL"] if self._certificate_login else []
-        found += (name for name in reversed(scram.HASHES) if self._all_have(name))
+        found += (name for name in reversed(HASHES) if self._all_have(name))
         return (*found, "PLAIN", "LOGIN")
 
     def authenticate(self, credentials: Credentials) -> Account:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from mailtools.errors import AuthTrouble, BadCredentials, Usage
 from mailtools.protocol.sasl import scram
 from mailtools.protocol.sasl.scram import ScramKeys
+from mailtools.protocol.sasl.wire import HASHES
 
 PASSWORD_MOST = 1024  # octets; longer ones would only keep us busy
 
@@ -38,7 +39,7 @@ _DIGESTS = {  # scheme: hashlib's name, whether a salt follows the digest
 _SIZES = {"md5": 16, "sha1": 20, "sha256": 32, "sha512": 64}
 _PLAIN = frozenset(("PLAIN", "CLEAR", "CLEARTEXT"))
 _ARGON = frozenset(("ARGON2I", "ARGON2ID"))
-KNOWN = _PLAIN | _CRYPT | _ARGON | {*_DIGESTS, *scram.HASHES, "PBKDF2"}
+KNOWN = _PLAIN | _CRYPT | _ARGON | {*_DIGESTS, *HASHES, "PBKDF2"}
 
 NEW_SCHEMES = ("YESCRYPT", "ARGON2ID", "BLF-CRYPT", "SHA512-CRYPT", "SCRAM-SHA-256", "SSHA512")
 """What `make` can write."""
@@ -99,7 +100,7 @@ def scram_keys(secret: str, mechanism: str, salt: bytes) -> ScramKeys | None:
     if scheme == mechanism:
         return _stored_keys(rest)
     if scheme in _PLAIN:
-        return scram.derive(rest, salt, scram.ITERATIONS, scram.HASHES[mechanism])
+        return scram.derive(rest, salt, scram.ITERATIONS, HASHES[mechanism])
     return None
 
 
@@ -151,7 +152,7 @@ def _checker(scheme: str) -> Checker:
         return _check_digest
     if scheme in _ARGON:
         return _check_argon2
-    if scheme in scram.HASHES:
+    if scheme in HASHES:
         return _check_scram
     if scheme == "PBKDF2":
         return _check_pbkdf2
@@ -202,7 +203,7 @@ def _check_argon2(scheme: str, encoding: str, rest: str, octets: bytes) -> bool:
 def _check_scram(scheme: str, encoding: str, rest: str, octets: bytes) -> bool:
     keys = _stored_keys(rest)
     password = octets.decode("utf-8", "surrogateescape")
-    found = scram.derive(password, keys.salt, keys.iterations, scram.HASHES[scheme])
+    found = scram.derive(password, keys.salt, keys.iterations, HASHES[scheme])
     return _same(found.stored_key, keys.stored_key)
 
 

@@ -42,10 +42,14 @@ greet-delay | duration | 0 | smtpd-accept | How long the greeting waits; a peer 
 before it is turned away.
 hide-clients | flag | no | smtpd-accept | Whether the addresses of authenticated clients are left \
 out of Received fields.
+user-budget | number | 0 | smtpd-accept | How many recipients a user may write to in an hour; 0 \
+for any number. The extra field budget of an account goes before it.
+domain-budget | map | none | smtpd-accept | The same for all users of a domain together: \
+`domain:recipients`; an empty domain is every other one.
 checks | line | off | smtpd-accept | What is made of mail from strangers: `off`, `mark` (SPF, \
 DKIM, ARC and DMARC are found out and written on top), `enforce` (and acted on).
-authserv-id | line | me | smtpd-accept | Who says so in Authentication-Results; strangers' \
-fields with that name are removed.
+authserv-id | line | me | smtpd-accept, local-deliver, relay-send | Who says so in \
+Authentication-Results; strangers' fields with that name are removed.
 arc-trusted | lines | none | smtpd-accept | Domains whose ARC seal is believed against DMARC.
 dmarc-quarantine | line | junk | smtpd-accept | What becomes of mail that a domain wants \
 quarantined: `junk`, `mark` or `reject`.
@@ -61,6 +65,16 @@ route: `domain:none`, `may`, `encrypt`, `verify` or `dane`; an empty domain is a
 subdomains. Elsewhere DANE and MTA-STS decide.
 route-credentials | file | none | relay-send | Logins for the hosts of `routes`: \
 `host:login:password`, or `host:login:!program` for a token; must not be readable by others.
+dkim-keys | file | none | relay-send, mail-dkim | Who signs mail that is submitted here: \
+`domain selector state since`, mailtools-dkim(5).
+dkim-expire | duration | 0 | relay-send | How long a DKIM signature holds; 0 for ever.
+arc-seal | flag | no | relay-send | Whether what is sent on for strangers gets an ARC seal, made \
+with the DKIM key of this host's domain.
+srs-secrets | file | none | smtpd-accept, local-deliver | Secrets, a line each and the newest \
+first: what is sent on for strangers gets a reverse-path of ours (SRS); must not be readable by \
+others.
+srs-domain | line | none | smtpd-accept, local-deliver | The local domain of these reverse-paths; \
+without it the first of `locals`.
 accounts | file | none | smtpd-accept, local-deliver, pop3d, imapd | Users, in the lines of \
 Dovecot's passwd-file: mailtools-accounts(5).
 system-users | flag | no | smtpd-accept, local-deliver, pop3d, imapd | Whether users of \
@@ -90,10 +104,12 @@ retry-first | duration | 5min | queue-run | The shortest wait between two attemp
 retry-most | duration | 4h | queue-run | The longest wait between two attempts.
 delay-warning | duration | 4h | queue-run | When the sender is told of a delay; 0 for never.
 history | duration | 14d | queue-run | How long it is kept what became of a message.
+hold | lines | none | queue-run | New messages that are held: `from PATTERN`, `to PATTERN`, \
+`client NETWORK`, with * and ? in patterns.
 local-agents | number | 2 | queue-run | How many local-deliver processes run.
 relay-agents | number | 2 | queue-run | How many relay-send processes run.
-resolver | line | the system's | relay-send, smtpd-accept | The DNS server to ask: address or \
-address:port.
+resolver | line | the system's | relay-send, smtpd-accept, mail-dkim | The DNS server to ask: \
+address or address:port.
 tls-certificate | path | none | smtpd-accept, pop3d, imapd | The certificate chain, PEM.
 tls-key | path | the certificate's file | smtpd-accept, pop3d, imapd | The private key, PEM.
 plaintext-login | flag | no | smtpd-accept, pop3d, imapd | Whether passwords are taken without \

@@ -22,6 +22,7 @@ from mailtools.store.queue import Queue
 
 if TYPE_CHECKING:
     from mailtools.services.reception.belief import Belief
+    from mailtools.services.reception.budget import Budget
 
 
 @command("smtpd-accept")
@@ -89,6 +90,7 @@ def build(
         hide_client=config.flag("hide-clients"),
         home=home,
         belief=None if submission or lmtp else _belief(config, queue, home, listener=listener),
+        budget=None if lmtp else _budget(config, queue, home),
     )
     settings = Settings(
         name=me,
@@ -115,3 +117,19 @@ def _belief(config: Config, queue: str, home: str, *, listener: bool) -> Belief 
     from mailtools.commands.beliefs import belief_of  # DNS and cryptography: 150 ms
 
     return belief_of(config, spool=os.path.dirname(queue), home=home, ready=listener)
+
+
+def _budget(config: Config, queue: str, home: str) -> Budget | None:
+    user, domains = config.number("user-budget"), {}
+    for name, text in config.mapping("domain-budget").items():
+        if text.isascii() and text.isdigit():
+            domains[name] = int(text)
+        else:
+            config.fault("domain-budget", 0, f"{text!r} is not a whole number")
+    if not user and not domains and not config.file("accounts"):
+        return None  # nobody can authenticate
+    from mailtools.services.reception.budget import Budget
+
+    return Budget(
+        f"{os.path.dirname(queue)}/budget", Queue(queue), home, config.line("me"), user, domains
+    )

@@ -106,8 +106,14 @@ class EntryWriter:
         """Add a piece of the message, with LF line ends; raise QueueFull or SystemTrouble."""
         self._writer.write(data)
 
-    def commit(self) -> str:
-        """Put it into new/: when this returns its ID, it survives a power cut; wake a queue run."""
+    def commit(self, *, held: bool = False) -> str:
+        """Put it into new/: when this returns its ID, it survives a power cut; wake a queue run.
+
+        With `held` it goes into hold/ instead, until it is released.
+        """
+        if held:
+            self._writer.publish(f"{self._queue.path}/hold/{self.id}")
+            return self.id
         self._writer.publish(f"{self._queue.path}/new/{self.id}")
         self._queue.pull()
         return self.id
@@ -264,14 +270,14 @@ class Queue:
         fresh = known.attempts[known.written :]
         if fresh:
             sync = any(report.settled for _, report in fresh)
-            self._append(entry, journal.encode(fresh), sync=sync)
+            self._append(entry.id, known, journal.encode(fresh), sync=sync)
             known.written = len(known.attempts)
 
     def record_notice(self, entry: Entry, action: str, dsn: str, now: float) -> None:
         """Write to the journal that a DSN was committed, synced: it is sent once."""
         notice = Notice(now, action, dsn)
         entry.journal.add_notice(notice)  # first: should the disk refuse, it is not sent again
-        self._append(entry, notice.line(), sync=True)
+        self._append(entry.id, entry.journal, notice.line(), sync=True)
 
     def defer(self, entry: Entry, when: float) -> float:
         """Move an entry to the minute of `when`, rounded up; give that minute.
@@ -315,7 +321,11 @@ class Queue:
         self._change(id_, State.HOLD)
 
     def release(self, id_: str) -> None:
-        """Let a held entry go: it is due now."""
+        """Let a held entry go: it is due now, and hold rules leave it alone from now on."""
+        if self._need(id_).state is State.HOLD:
+            # Not synced: should it be lost, the entry is held once more, and nothing else.
+            line = journal.release_line(time.time())
+            self._append(id_, self.journal(id_), line, sync=False)
         self._change(id_, State.NEW)
 
     def retry(self, id_: str) -> None:
@@ -363,15 +373,15 @@ class Queue:
                 disk.make_directory(os.path.dirname(target), sync=True)
         raise SystemTrouble(detail=f"cannot rename {source} to {target}")
 
-    def _append(self, entry: Entry, data: bytes, *, sync: bool) -> None:
-        path = f"{self.path}/log/{entry.id}"
-        if entry.journal.torn:
-            data, entry.journal.torn = b"\n" + data, False
-        known, entry.journal.on_disk = entry.journal.on_disk, True
+    def _append(self, id_: str, about: Journal, data: bytes, *, sync: bool) -> None:
+        path = f"{self.path}/log/{id_}"
+        if about.torn:
+            data, about.torn = b"\n" + data, False
+        known, about.on_disk = about.on_disk, True
         try:
             disk.append(path, data, sync=sync)
         except Failure:
-            entry.journal.torn = True  # a full disk may have taken half of it
+            about.torn = True  # a full disk may have taken half of it
             raise
         if sync and known:
             # An earlier line may have created the file without syncing its name.

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 
 from mailtools import log
-from mailtools.errors import BadMessage, MailLoop
+from mailtools.errors import BadMessage, Failure, MailLoop
 from mailtools.mail.binary_mime import text_form
 from mailtools.mail.envelope import Envelope
 from mailtools.services.reception.received import Hop, received_field
@@ -36,18 +36,21 @@ class Intake:
         facts: dict[str, object],
         work: HeaderWork | None = None,
         binary: bool = False,
+        hold: Callable[[Envelope, str], bool] | None = None,
     ) -> None:
         """Take where it goes and how it came.
 
         `hops` is the most Received fields it may have; `work` checks and mends the header;
         `facts` are said in the log when it is queued. A `binary` message is gathered as it comes,
-        and becomes text at its end (RFC 3030 3).
+        and becomes text at its end (RFC 3030 3). `hold` is asked at the end, with envelope and ID,
+        whether the message is held; it may refuse it.
         """
         self._queue, self._envelope, self._hop = queue, envelope, hop
         self._hops, self._work, self._facts = hops, work, facts
         self._header = b""
         self._binary: list[bytes] | None = [] if binary else None
         self._writer: EntryWriter | None = None
+        self._hold = hold
         self._message_id = ""
         self._top = b""
         self.id = ""
@@ -89,7 +92,7 @@ class Intake:
             self._begin(self._header, b"")
         assert self._writer is not None
         size = self._writer.size
-        id_ = self._writer.commit()
+        id_ = self._commit(self._writer)
         log.event(
             "queued",
             id=id_,
@@ -100,6 +103,14 @@ class Intake:
             message_id=self._message_id or None,
         )
         return f"Ok: queued as {id_}"
+
+    def _commit(self, writer: EntryWriter) -> str:
+        try:
+            held = self._hold is not None and self._hold(self._envelope, writer.id)
+        except Failure:
+            writer.abort()
+            raise
+        return writer.commit(held=held)
 
     def abort(self) -> None:
         """Forget the message."""

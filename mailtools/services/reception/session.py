@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from mailtools import log
@@ -24,7 +25,7 @@ from mailtools.errors import (
     TooManyRecipients,
 )
 from mailtools.mail.address import Address
-from mailtools.mail.envelope import Envelope, ForwardPath
+from mailtools.mail.envelope import SUBMITTED, Envelope, ForwardPath
 from mailtools.net.session import Peer
 from mailtools.net.stream import Stream
 from mailtools.protocol.sasl import server as sasl
@@ -41,6 +42,7 @@ from mailtools.store.queue import Queue
 if TYPE_CHECKING:
     from mailtools.protocol.smtp.session import Sink
     from mailtools.services.reception.belief import Belief, Stranger
+    from mailtools.services.reception.budget import Budget
 
 _NOT_KEPT = frozenset(("SIZE", "AUTH"))  # parameters that are about this session only
 
@@ -80,6 +82,8 @@ class Policy(NamedTuple):
     """The domain of `<postmaster>`, and the first local one."""
     belief: Belief | None = None
     """How peers that may not relay are judged; None: not at all."""
+    budget: Budget | None = None
+    """What authenticated users may send in an hour."""
 
 
 class Reception:
@@ -220,6 +224,8 @@ class Reception:
         binary = parameters.get("BODY") == "BINARYMIME"
         if binary:
             parameters = {**parameters, "BODY": "8BITMIME"}
+        if self._relay_client or self._account is not None:
+            parameters = {**parameters, SUBMITTED: ""}
         client = f"{peer.address or 'local'} {self._hello}".rstrip()
         envelope = Envelope(reverse_path, tuple(self._paths.values()), parameters, client)
         account = self._account
@@ -254,6 +260,7 @@ class Reception:
             facts=facts,
             work=work,
             binary=binary,
+            hold=partial(policy.budget.hold, account) if policy.budget and account else None,
         )
         if self._stranger is None or self.trusted:
             return intake

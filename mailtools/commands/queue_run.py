@@ -10,6 +10,7 @@ from mailtools.cli import command, etc_option, spool_option
 from mailtools.commands.parts import home_of, schedule_of, transports_of
 from mailtools.config import Config
 from mailtools.services.queue import selection
+from mailtools.services.queue.holding import HoldRules
 from mailtools.services.queue.privileges import become_owner
 from mailtools.services.queue.run import Plan, Run
 from mailtools.services.queue.selection import Selection
@@ -46,7 +47,7 @@ def main(
     owner = become_owner(queue.path)
     plan = _plan(etc, owner)
     if dry_run:
-        for line in selection.preview(queue, plan.transports, asked, time.time()):
+        for line in selection.preview(queue, plan.transports, asked, time.time(), plan.rules):
             click.echo(line)
         return os.EX_OK
     queue.create()
@@ -73,10 +74,23 @@ def _plan(etc: str, owner: tuple[int, int] | None) -> Plan:
         local_agents=max(config.number("local-agents"), 1),
         relay_agents=max(config.number("relay-agents"), 1),
         history=config.seconds("history"),
+        rules=_hold_rules(config),
         owner=owner,
     )
     config.check()
     return plan
+
+
+def _hold_rules(config: Config) -> HoldRules:
+    found = []
+    for number, line in enumerate(config.lines("hold"), 1):
+        try:
+            HoldRules([line])
+        except ValueError as error:
+            config.fault("hold", number, str(error))
+        else:
+            found.append(line)
+    return HoldRules(found)
 
 
 def _prepare(etc: str, spool: str) -> None:

@@ -1,7 +1,8 @@
 """The journal of an entry, log/ID: what became of each forward-path at each attempt.
 
 A line is a Report behind the time, TAB-separated, LF at its end (mailtools-queue(5)). A `notified`
-line says that a DSN was committed: for which action, and under which ID. Journals are only ever
+line says that a DSN was committed: for which action, and under which ID; a `released` line,
+that an operator let the entry go, so that hold rules leave it alone. Journals are only ever
 appended to; a last line without LF was torn by a power cut and does not count.
 """
 
@@ -12,6 +13,7 @@ from mailtools.errors import BadEntry
 from mailtools.mail.report import DELAYED, Report, parse_report
 
 NOTIFIED = "notified"
+RELEASED = "released"
 
 
 class Notice(NamedTuple):
@@ -37,6 +39,8 @@ class Journal:
     """The last report on each forward-path."""
     untold: list[tuple[float, Report]] = field(default_factory=list)
     """Settled reports since the last DSN about any."""
+    released: bool = False
+    """Whether an operator let the entry go."""
     written: int = 0
     """How many of the attempts are in the file."""
     on_disk: bool = False
@@ -77,6 +81,11 @@ def encode(attempts: list[tuple[float, Report]]) -> bytes:
     return b"".join(report.line(f"{time:.0f}") for time, report in attempts)
 
 
+def release_line(time: float) -> bytes:
+    """Write the journal line that says that an operator let the entry go."""
+    return f"{time:.0f}\t\t{RELEASED}\t\t\n".encode()
+
+
 def decode(data: bytes) -> Journal:
     """Read a journal; a line that is none is passed over, since what follows still counts."""
     *lines, tail = data.split(b"\n")
@@ -86,6 +95,8 @@ def decode(data: bytes) -> Journal:
         try:
             if len(parts) == 5 and parts[2] == NOTIFIED.encode():
                 journal.add_notice(Notice(float(parts[0]), parts[3].decode(), parts[4].decode()))
+            elif len(parts) == 5 and parts[2] == RELEASED.encode():
+                journal.released = True
             else:
                 head, report = parse_report(line)
                 journal.add(float(head), report)

@@ -477,3 +477,50 @@ def test_a_crowd_for_one_destination_keeps_nobody_else_out(host: Host) -> None:
         (host.agents / "relay-send.gate").write_text("")
         done.add(log_lines(process, "delivered ")[0].split()[1])
     assert done == {f"id={id_}" for id_ in crowd}
+
+
+def test_rules_hold_new_messages_until_they_are_released(host: Host) -> None:
+    host.site.set("hold", "from <>", "to *@EXAMPLE.org", "client 192.0.2.0/24")
+    null = host.put("carol@example.net", sender="")
+    to = host.put("dora@example.net", "bob@example.org")
+    envelope = Envelope("x@example.com", (ForwardPath("c@example.net"),), {}, "192.0.2.7 mail.test")
+    writer = host.queue.begin(envelope)
+    client = writer.commit()
+    free = host.put("erin@example.net")
+    preview = host.run("--dry-run").stdout.decode()
+    assert f"{to}\thold\t\tto *@EXAMPLE.org" in preview
+    result = host.run()
+    held = {line for line in result.stderr.decode().splitlines() if line.startswith("held")}
+    assert held == {
+        f'held id={null} rule="from <>"',
+        f'held id={to} rule="to *@EXAMPLE.org"',
+        f'held id={client} rule="client 192.0.2.0/24"',
+    }
+    assert {place.id for place in host.queue.held()} == {null, to, client}
+    assert host.tried == ["relay-send erin@example.net"]
+    assert host.queue.find(free) is None
+    # Released is released: rules do not catch it again, nor when it waits and is tried anew.
+    assert host.site.run("queue-edit", "release", to).returncode == 0
+    assert host.run("--id", null).returncode == 0
+    assert host.run().returncode == 0
+    assert {place.id for place in host.queue.all()} == {client}
+    assert "local-deliver bob@example.org" in host.tried
+
+
+def test_rules_leave_alone_what_was_tried_before_they_came(host: Host) -> None:
+    old = host.put("slow@example.net")
+    host.run()
+    host.site.set("hold", "to *")
+    assert host.site.run("queue-edit", "retry", old).returncode == 0
+    assert b"delayed" in host.run().stderr
+    place = host.queue.find(old)
+    assert place
+    assert place.state is State.WAIT
+
+
+def test_what_is_no_rule_is_said_with_its_line(host: Host) -> None:
+    host.site.set("hold", "to *@example.net", "sender x", "client host.test")
+    result = host.run()
+    assert result.returncode == os.EX_CONFIG
+    assert b"hold:2: 'sender x' is no rule" in result.stderr
+    assert b"hold:3: 'host.test' is neither an IP address nor a network" in result.stderr

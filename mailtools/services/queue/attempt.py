@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from mailtools import log
 from mailtools.errors import BadEntry, Failure, NoSuchEntry
 from mailtools.mail.report import DELAYED, FAILED, Report
+from mailtools.services.queue.holding import HoldRules
 from mailtools.services.queue.notify import Notifier
 from mailtools.services.queue.schedule import Schedule, Terms, priority
 from mailtools.services.queue.transports import Transports
@@ -51,6 +52,8 @@ class Attempts:
         jitter: Callable[[], float],
     ) -> None:
         """`jitter` gives random numbers from 0 to 1."""
+        self.rules = HoldRules()
+        """What is held before its first attempt."""
         self.schedule, self.transports, self.notifier = schedule, transports, notifier
         self.in_hand: dict[str, Work] = {}
         self.stuck: list[Work] = []
@@ -63,10 +66,11 @@ class Attempts:
 
     # -- begin ------------------------------------------------------------------------------------
 
-    def take(self, place: Place, now: float) -> list[Assignment]:
+    def take(self, place: Place, now: float, *, asked: bool = False) -> list[Assignment]:
         """Take an entry in hand; give what agents are to do for it.
 
         Nothing when it cannot be read, is gone, is not to be tried yet, or has nothing pending.
+        `asked`: somebody wants this one tried, so that no rule holds it.
         """
         try:
             entry = self._queue.open(place)
@@ -75,6 +79,10 @@ class Attempts:
         except BadEntry as failure:
             self._queue.set_aside(place)
             log.event("damaged", id=place.id, why=failure.text)
+            return []
+        if not asked and (rule := self.rules.catch(entry)):
+            self._queue.hold(entry.id)
+            log.event("held", id=entry.id, rule=rule)
             return []
         terms = self.schedule.terms(entry.envelope, entry.arrival)
         if now < terms.start and terms.start > entry.arrival:  # not: a clock that went back

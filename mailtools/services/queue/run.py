@@ -20,6 +20,7 @@ from mailtools.errors import Failure
 from mailtools.mail.report import DELAYED, Report
 from mailtools.services.queue.agents import Pool
 from mailtools.services.queue.attempt import Attempts
+from mailtools.services.queue.holding import HoldRules
 from mailtools.services.queue.lookout import GATHER, Lookout
 from mailtools.services.queue.notify import Notifier
 from mailtools.services.queue.schedule import Schedule
@@ -46,6 +47,7 @@ class Plan(NamedTuple):
     local_agents: int = 2
     relay_agents: int = 2
     history: float = 14 * 86400
+    rules: HoldRules = HoldRules()
     owner: tuple[int, int] | None = None
     """uid and gid of the queue, where we came as root: local-deliver is root, others the owner."""
 
@@ -63,6 +65,7 @@ class Run:
             plan.transports,
             random.random,
         )
+        self._attempts.rules = plan.rules
         self._destinations = Destinations(f"{queue.path}/dest")
         self._history = History(f"{queue.path}/history")
         self._pools: dict[str, Pool] = {}
@@ -210,9 +213,9 @@ class Run:
                 del self._parked[key]
                 self._lookout.take_again(ids)
 
-    def _open_entry(self, place: Place, now: float) -> list[Assignment]:
+    def _open_entry(self, place: Place, now: float, *, asked: bool = False) -> list[Assignment]:
         try:
-            return self._attempts.take(place, now)
+            return self._attempts.take(place, now, asked=asked)
         except Failure as failure:
             log.event("trouble", id=place.id, detail=failure.detail or failure.text)
             self._lookout.avoid(place.id)
@@ -231,7 +234,7 @@ class Run:
     def _take_selected(self, selection: Selection) -> None:
         now = time.time()
         for place in selection.places(self._queue):
-            for assignment in self._open_entry(place, now):
+            for assignment in self._open_entry(place, now, asked=bool(selection.ids)):
                 if selection.narrow(assignment):
                     self._destinations.answered(assignment.destination)
                     self._put(assignment, now)
@@ -355,6 +358,7 @@ class Run:
             return
         self._plan = plan
         self._attempts.schedule, self._attempts.transports = plan.schedule, plan.transports
+        self._attempts.rules = plan.rules
         self._attempts.notifier = Notifier(self._queue, plan.me, plan.postmaster)
         self._destinations.forget()
         for command, pool in self._pools.items():

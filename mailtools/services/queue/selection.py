@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mailtools.errors import BadEntry, NoSuchEntry
+from mailtools.services.queue.holding import HoldRules
 from mailtools.services.queue.transports import Transports
 from mailtools.services.queue.worker import Assignment
 from mailtools.store.destinations import Destinations
@@ -50,7 +51,11 @@ def hand_over(queue: Queue, selection: Selection) -> None:
 
 
 def preview(
-    queue: Queue, transports: Transports, selection: Selection | None, now: float
+    queue: Queue,
+    transports: Transports,
+    selection: Selection | None,
+    now: float,
+    rules: HoldRules,
 ) -> Iterator[str]:
     """Say what a pass would do: ID, agent, destination, forward-paths, TAB between."""
     for place in selection.places(queue) if selection else queue.due(now):
@@ -60,6 +65,10 @@ def preview(
             yield f"{place.id}\tbad\t\t{failure.text}"
             continue
         except NoSuchEntry:
+            continue
+        rule = "" if selection and selection.ids else rules.catch(entry)
+        if rule:
+            yield f"{place.id}\thold\t\t{rule}"
             continue
         for path in entry.pending:
             agent, destination = transports.find(path.address)

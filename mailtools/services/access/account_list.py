@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from mailtools.services.access import passwords
+from mailtools.services.access import schemes
 from mailtools.services.access.accounts import Accounts
 from mailtools.services.access.app_passwords import AppPasswords
 
@@ -11,7 +11,7 @@ from mailtools.services.access.app_passwords import AppPasswords
 def accounts(site: Accounts, *, as_json: bool = False) -> Iterator[str]:
     """Yield a line an account: login, uid, gid, scheme ("-": no password fits), Maildir."""
     for one in site.everyone():
-        scheme = "-" if passwords.locked(one.secret) else passwords.split(one.secret)[0]
+        scheme = "-" if schemes.locked(one.secret) else schemes.split(one.secret)[0]
         row = {
             "login": one.name,
             "uid": one.uid,

@@ -7,31 +7,28 @@ read again when it changes. App passwords stand in `app-passwords` beside it.
 
 from __future__ import annotations
 
+import functools
 import grp
 import os
 import pwd
 import re
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mailtools.errors import AuthTrouble, BadCredentials, Misconfigured
 from mailtools.mail.address import ascii_domain
-from mailtools.services.access import passwords
-from mailtools.services.access.app_passwords import APP_SERVICES, AppPasswords
-from mailtools.services.access.checkpassword import ask
+from mailtools.protocol.sasl.wire import HASHES
+from mailtools.services.access import schemes
 from mailtools.services.access.networks import contains, is_network
 
+if TYPE_CHECKING:
+    from mailtools.services.access.app_passwords import AppPasswords
+
 MAILDIR = "~/Maildir"
+APP_SERVICES = ("imap", "pop3", "submission", "sieve")
 
 _not_in_login = re.compile(r"[ /\\]")
-_faultless = re.compile(
-    r"[A-Za-z0-9][!-.0-9;-\[\]-~]*"  # login
-    r":(?:x|[!*][^:]*|\{(?:" + "|".join(sorted(passwords.KNOWN)) + r")\}[^:]*)?"
-    r"(?::[0-9]*(?::[0-9]*"  # uid, gid
-    r"(?::[^:]*(?::(?:/[^:]*)?"  # gecos, home
-    r"(?::[^:]*:?)?)?)?)?)?\Z"  # shell, and no extra fields
-)
 _variable = re.compile(r"%([a-z%])")
 _NO_SECRET = "{SSHA512}" + "A" * 107 + "="  # fits nothing; checked where there is no account
 
@@ -91,10 +88,19 @@ class Accounts:
         self._seen: tuple[int, int, int] | None = None
         self._accounts: dict[str, Account | str] = {}  # a str: the line, not yet looked into
         self._scram: dict[str, bool] = {}
-        self.app_passwords = AppPasswords(
-            os.path.join(os.path.dirname(path), "app-passwords") if path else "",
-            state and f"{state}/used",
-        )
+        self._app_passwords: AppPasswords | None = None
+
+    @property
+    def app_passwords(self) -> AppPasswords:
+        """The app passwords, whose file stands beside that of the accounts."""
+        if self._app_passwords is None:
+            from mailtools.services.access.app_passwords import AppPasswords  # at a login only
+
+            self._app_passwords = AppPasswords(
+                os.path.join(os.path.dirname(self.path), "app-passwords") if self.path else "",
+                self.state and f"{self.state}/used",
+            )
+        return self._app_passwords
 
     def find(self, login: str) -> Account | None:
         """Give the account of a login or an address; None where there is none.
@@ -127,13 +133,17 @@ class Accounts:
         where there is none. Raises BadCredentials, always with the same words and after much the
         same work, or AuthTrouble when we cannot tell.
         """
+        from mailtools.services.access import passwords  # at a login only
+
         try:
             account = self.find(login)
         except Misconfigured as error:
             raise AuthTrouble(detail=error.detail) from error
         secret = account.secret if account else self._decoy()
-        if self._auth_program and (account is None or passwords.elsewhere(secret)):
+        if self._auth_program and (account is None or schemes.elsewhere(secret)):
             # Asked for nobody too: an unknown login must take as long.
+            from mailtools.services.access.checkpassword import ask  # only where it is set
+
             fits = ask(self._auth_program, login, password, service, address)
         else:
             fits = passwords.check(secret, password)
@@ -143,12 +153,26 @@ class Accounts:
             raise BadCredentials
         return account
 
+    def mechanisms(self) -> tuple[str, ...]:
+        """List what these accounts can log in by, the best first.
+
+        SCRAM is offered only where every account can use it: a client takes the strongest offer,
+        and asks its user for another password when that fails.
+        """
+        return (*filter(self._all_have, reversed(HASHES)), "PLAIN", "LOGIN")
+
+    def _all_have(self, mechanism: str) -> bool:
+        try:
+            return self.all_can_scram(mechanism)
+        except Misconfigured:
+            return False
+
     def all_can_scram(self, mechanism: str) -> bool:
         """Whether every account could log in by this SCRAM mechanism; raise Misconfigured."""
         self._refresh()
         if mechanism not in self._scram:
             secrets = map(_secret_of, self._accounts.values())
-            able = all(passwords.can_scram(secret, mechanism) for secret in secrets)
+            able = all(schemes.can_scram(secret, mechanism) for secret in secrets)
             self._scram[mechanism] = able and bool(self._accounts) and not self._auth_program
         return self._scram[mechanism] and not self.app_passwords.everything()
 
@@ -171,7 +195,7 @@ class Accounts:
     def _decoy(self) -> str:
         """Give a secret for nobody: the work to check it is that of the first user's."""
         first = self._get(next(iter(self._accounts), ""))
-        return first.secret if first and not passwords.locked(first.secret) else _NO_SECRET
+        return first.secret if first and not schemes.locked(first.secret) else _NO_SECRET
 
     def _get(self, key: str) -> Account | None:
         found = self._accounts.get(key)
@@ -215,6 +239,18 @@ class Accounts:
         )
 
 
+@functools.cache
+def _faultless() -> re.Pattern[str]:
+    """What a line without a fault looks like; costly to compile, so only once a file is read."""
+    return re.compile(
+        r"[A-Za-z0-9][!-.0-9;-\[\]-~]*"  # login
+        r":(?:x|[!*][^:]*|\{(?:" + "|".join(sorted(schemes.KNOWN)) + r")\}[^:]*)?"
+        r"(?::[0-9]*(?::[0-9]*"  # uid, gid
+        r"(?::[^:]*(?::(?:/[^:]*)?"  # gecos, home
+        r"(?::[^:]*:?)?)?)?)?)?\Z"  # shell, and no extra fields
+    )
+
+
 def read_accounts(
     text: str, maildir: str, faults: list[str], owner: tuple[int, int] = NOBODY
 ) -> dict[str, Account | str]:
@@ -226,6 +262,7 @@ def read_accounts(
     `maildir` is the pattern, and `owner` the uid and gid, for accounts that name none.
     """
     found: dict[str, Account | str] = {}
+    faultless = _faultless()
     absolute = maildir[:1] in ("/", "~") or maildir[:2] == "%h"
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip() or line[0] == "#":
@@ -234,7 +271,7 @@ def read_accounts(
         key = name.lower()
         if key in found:
             faults.append(f"{number}: {name} stands here a second time")
-        if absolute and _faultless.match(line):
+        if absolute and faultless.match(line):
             found[key] = line
             continue
         wrong: list[str] = []
@@ -250,8 +287,8 @@ def read_account(
     name, secret, uid, gid, gecos, home, _, extra = (line.split(":", 7) + [""] * 7)[:8]
     if not name.isprintable() or name[:1] in ("", ".") or _not_in_login.search(name):
         faults.append(f"{name!r} cannot be a login")
-    if not passwords.locked(secret) and not passwords.known(secret):
-        faults.append(f"{name}: unknown password scheme {{{passwords.split(secret)[0]}}}")
+    if not schemes.locked(secret) and not schemes.known(secret):
+        faults.append(f"{name}: unknown password scheme {{{schemes.split(secret)[0]}}}")
     fields = _fields(extra)
     mail = fields.get("maildir") or _dovecot_mail(fields.get("mail", "")) or maildir
     place = expand(mail, name, home)

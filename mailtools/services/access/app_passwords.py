@@ -18,11 +18,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from mailtools.errors import AuthTrouble, Failure, Misconfigured, SystemTrouble, Usage
-from mailtools.services.access import passwords, text_file
+from mailtools.services.access import passwords, schemes, text_file
+from mailtools.services.access.accounts import APP_SERVICES
 from mailtools.services.access.networks import contains, is_network
 from mailtools.store import disk
 
-APP_SERVICES = ("imap", "pop3", "submission", "sieve")
 USE_NOTED_EVERY = 900  # seconds; each note is a file written
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz234567"  # 5 bits each, none like another
@@ -208,7 +208,7 @@ def app_password(number: int, line: str, faults: list[str]) -> AppPassword | Non
     if not _name.match(name):
         faults.append(f"{number}: {name!r} cannot be a name: letters, digits, '.', '_' and '-'")
     secret = said.get("secret", "")
-    if not secret or not passwords.known(secret):
+    if not secret or not schemes.known(secret):
         faults.append(f"{number}: {login} {name} has no secret that can be checked")
     services = _listed(said.get("services", ""))
     for service in services:

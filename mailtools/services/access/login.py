@@ -14,8 +14,7 @@ from mailtools.errors import AuthTrouble, BadCredentials, Misconfigured
 from mailtools.protocol.sasl import scram
 from mailtools.protocol.sasl.scram import ScramKeys
 from mailtools.protocol.sasl.server import Credentials, External, Password, Proven
-from mailtools.protocol.sasl.wire import HASHES
-from mailtools.services.access import passwords
+from mailtools.services.access import passwords, schemes
 from mailtools.services.access.accounts import Account, Accounts
 from mailtools.services.access.throttle import Throttle
 
@@ -37,14 +36,9 @@ class Login:
         self._throttle = Throttle(accounts.state and f"{accounts.state}/throttle")
 
     def mechanisms(self) -> tuple[str, ...]:
-        """List what these accounts can log in by, the best first.
-
-        SCRAM is offered only where every account can use it: a client takes the strongest offer,
-        and asks its user for another password when that fails.
-        """
-        found = ["EXTERNAL"] if self._certificate_login else []
-        found += (name for name in reversed(HASHES) if self._all_have(name))
-        return (*found, "PLAIN", "LOGIN")
+        """List what this peer can log in by, the best first."""
+        found = self._accounts.mechanisms()
+        return ("EXTERNAL", *found) if self._certificate_login else found
 
     def authenticate(self, credentials: Credentials) -> Account:
         """Give the account these credentials open; raise BadCredentials or AuthTrouble."""
@@ -107,15 +101,9 @@ class Login:
 
     # -- SCRAM ------------------------------------------------------------------------------------
 
-    def _all_have(self, mechanism: str) -> bool:
-        try:
-            return self._accounts.all_can_scram(mechanism)
-        except Misconfigured:
-            return False
-
     def _usual_iterations(self, mechanism: str) -> int:
         for account in self._accounts.everyone():
-            scheme, _, rest = passwords.split(account.secret)
+            scheme, _, rest = schemes.split(account.secret)
             if scheme == mechanism:
                 return int(rest.partition(",")[0])
         return scram.ITERATIONS

@@ -8,7 +8,6 @@ New ones are yescrypt where the host's crypt(3) has it (what its own shadow file
 25 ms to check, and every Dovecot on that host reads it), else Argon2id.
 """
 
-import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64, a2b_hex, b2a_base64
 from collections.abc import Callable
@@ -17,56 +16,14 @@ from mailtools.errors import AuthTrouble, BadCredentials, Usage
 from mailtools.protocol.sasl import scram
 from mailtools.protocol.sasl.scram import ScramKeys
 from mailtools.protocol.sasl.wire import HASHES
+from mailtools.services.access.schemes import ARGON, CRYPT, DIGESTS, PLAIN, locked, split
 
 PASSWORD_MOST = 1024  # octets; longer ones would only keep us busy
 
-_secret = re.compile(r"(?:\{([A-Za-z0-9-]+)(?:\.(HEX|B64|BASE64))?\})?(.*)\Z", re.IGNORECASE)
-_CRYPT = frozenset(
-    ("CRYPT", "DES-CRYPT", "MD5-CRYPT", "MD5", "SHA256-CRYPT", "SHA512-CRYPT", "BLF-CRYPT")
-)
-_DIGESTS = {  # scheme: hashlib's name, whether a salt follows the digest
-    "SHA": ("sha1", False),
-    "SHA1": ("sha1", False),
-    "SHA256": ("sha256", False),
-    "SHA512": ("sha512", False),
-    "LDAP-MD5": ("md5", False),
-    "PLAIN-MD5": ("md5", False),
-    "SMD5": ("md5", True),
-    "SSHA": ("sha1", True),
-    "SSHA256": ("sha256", True),
-    "SSHA512": ("sha512", True),
-}
 _SIZES = {"md5": 16, "sha1": 20, "sha256": 32, "sha512": 64}
-_PLAIN = frozenset(("PLAIN", "CLEAR", "CLEARTEXT"))
-_ARGON = frozenset(("ARGON2I", "ARGON2ID"))
-KNOWN = _PLAIN | _CRYPT | _ARGON | {*_DIGESTS, *HASHES, "PBKDF2"}
 
 NEW_SCHEMES = ("YESCRYPT", "ARGON2ID", "BLF-CRYPT", "SHA512-CRYPT", "SCRAM-SHA-256", "SSHA512")
 """What `make` can write."""
-
-
-def split(secret: str) -> tuple[str, str, str]:
-    """Part a stored secret: scheme in capitals (CRYPT where none is named), encoding, the rest."""
-    match = _secret.match(secret)
-    if not match:
-        return "", "", secret
-    scheme, encoding, rest = match.groups()
-    return (scheme or "CRYPT").upper(), (encoding or "").upper(), rest
-
-
-def known(secret: str) -> bool:
-    """Whether we can check this secret's scheme."""
-    return split(secret)[0] in KNOWN
-
-
-def locked(secret: str) -> bool:
-    """Whether no password can fit: empty, or what passwd(5) writes for "no login"."""
-    return not secret or secret[0] in "!*" or secret == "x"
-
-
-def elsewhere(secret: str) -> bool:
-    """Whether the password is kept elsewhere: the field is empty, or `x` as in passwd(5)."""
-    return secret in ("", "x")
 
 
 def check(secret: str, password: str) -> bool:
@@ -84,11 +41,6 @@ def check(secret: str, password: str) -> bool:
         raise AuthTrouble(detail=f"a {scheme} secret cannot be read: {error}") from error
 
 
-def can_scram(secret: str, mechanism: str) -> bool:
-    """Whether SCRAM can work with this secret: it is of that mechanism, PLAIN, or no login."""
-    return locked(secret) or split(secret)[0] in _PLAIN | {mechanism}
-
-
 def scram_keys(secret: str, mechanism: str, salt: bytes) -> ScramKeys | None:
     """Give the keys SCRAM needs, where the secret is of that mechanism or PLAIN; else None.
 
@@ -99,7 +51,7 @@ def scram_keys(secret: str, mechanism: str, salt: bytes) -> ScramKeys | None:
     scheme, _, rest = split(secret)
     if scheme == mechanism:
         return _stored_keys(rest)
-    if scheme in _PLAIN:
+    if scheme in PLAIN:
         return scram.derive(rest, salt, scram.ITERATIONS, HASHES[mechanism])
     return None
 
@@ -144,13 +96,13 @@ Checker = Callable[[str, str, str, bytes], bool]
 
 
 def _checker(scheme: str) -> Checker:
-    if scheme in _PLAIN:
+    if scheme in PLAIN:
         return _check_plain
-    if scheme in _CRYPT:
+    if scheme in CRYPT:
         return _check_crypt
-    if scheme in _DIGESTS:
+    if scheme in DIGESTS:
         return _check_digest
-    if scheme in _ARGON:
+    if scheme in ARGON:
         return _check_argon2
     if scheme in HASHES:
         return _check_scram
@@ -177,7 +129,7 @@ def _check_crypt(scheme: str, encoding: str, rest: str, octets: bytes) -> bool:
 def _check_digest(scheme: str, encoding: str, rest: str, octets: bytes) -> bool:
     import hashlib
 
-    name, salted = _DIGESTS[scheme]
+    name, salted = DIGESTS[scheme]
     size = _SIZES[name]
     kept = _binary(rest, encoding, hexadecimal=not salted and len(rest) == size * 2)
     if len(kept) < size or (not salted and len(kept) > size):

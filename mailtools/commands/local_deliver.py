@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 
 from mailtools.cli import command, etc_option, spool_option
-from mailtools.commands.parts import accounts_of, directory_of
+from mailtools.commands.parts import accounts_of, directory_of, srs_of
 from mailtools.config import Config
 from mailtools.errors import Usage
 from mailtools.mail.address import parse_address
 from mailtools.services.agent import LOCAL_EXITS, deliver_once, serve_jobs
 from mailtools.services.local.delivery import Local
 from mailtools.services.local.directory import OneMaildir
+from mailtools.services.local.onward import Onward
 from mailtools.store.queue import Queue
 
 AHEAD = 20  # jobs that may wait in the pipe, so that none is waited for
@@ -55,5 +56,6 @@ def main(
 def build(config: Config, queue: str) -> Local:
     """Read the settings, and make the agent of them; raise Misconfigured with all faults."""
     directory = directory_of(config, accounts_of(config))
+    onward = Onward(directory.is_local, srs=srs_of(config), authserv_id=config.line("authserv-id"))
     config.check()
-    return Local(directory, Queue(queue))
+    return Local(directory, Queue(queue), onward=onward)

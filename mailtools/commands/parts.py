@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from mailtools.config import Config
     from mailtools.services.local.directory import Directory
+    from mailtools.services.local.srs import Srs
     from mailtools.services.queue.schedule import Schedule
     from mailtools.services.queue.transports import Transports
 
@@ -60,14 +61,29 @@ def directory_of(config: Config, accounts: Accounts) -> Directory:
     """Make the directory of addresses; faults of the settings are noted in `config`."""
     from mailtools.services.local.directory import Directory  # the readers' servers need none
 
-    return Directory(
+    srs = srs_of(config)
+    directory = Directory(
         config.line("me"),
         config.lines("locals"),
         accounts,
         aliases=config.file("aliases"),
         virtual=config.file("virtual"),
         separators=config.line("extension-separators"),
+        srs=srs,
     )
+    if srs and not directory.is_local(srs.domain):
+        config.fault("srs-domain", 0, f"{srs.domain} is not local: what comes back is for us")
+    return directory
+
+
+def srs_of(config: Config) -> Srs | None:
+    """Make what rewrites the reverse-paths of forwards; None where there is no secret."""
+    path = config.file("srs-secrets")
+    if not path:
+        return None
+    from mailtools.services.local.srs import Srs  # the readers' servers need none
+
+    return Srs(path, config.line("srs-domain") or home_of(config))
 
 
 def schedule_of(config: Config) -> Schedule:

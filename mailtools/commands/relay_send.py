@@ -16,9 +16,11 @@ from mailtools.net.loop import Loop
 from mailtools.services.agent import deliver_once
 from mailtools.services.relay.agent import JOBS, RelayAgent
 from mailtools.services.relay.connections import Pool
+from mailtools.services.relay.dkim_keys import Keyring
 from mailtools.services.relay.mta_sts import StsPolicies
 from mailtools.services.relay.relay import Relay
 from mailtools.services.relay.route import Routes, parse_route
+from mailtools.services.relay.signing import Signing
 from mailtools.services.relay.smarthost import Smarthosts
 from mailtools.services.relay.tls_policy import VERIFIED, Contexts
 from mailtools.services.relay.tls_rules import TlsRules
@@ -74,7 +76,15 @@ def build(config: Config, spool: str, via: str | None, lmtp: bool) -> RelayAgent
     rules_table = config.mapping("tls-policy")
     routes = Routes(config.mapping("routes"), via=parse_route(via, lmtp=lmtp) if via else None)
     smarthosts = Smarthosts(config.file("route-credentials"))
+    keyring = Keyring(config.folder)
+    signing = Signing(
+        keyring,
+        lifetime=config.seconds("dkim-expire"),
+        sealers=sealers(config) if config.flag("arc-seal") else (),
+        authserv_id=config.line("authserv-id"),
+    )
     config.check()
+    keyring.refresh()
 
     @cache
     def resolver() -> Resolver:
@@ -95,5 +105,15 @@ def build(config: Config, spool: str, via: str | None, lmtp: bool) -> RelayAgent
     pool = Pool(loop, me, contexts.context)
     kept = f"{spool}/mta-sts" if os.access(spool, os.W_OK) else ""
     rules = TlsRules(rules_table, StsPolicies(resolver, fetch, kept))
-    relay = Relay(loop, pool, routes, resolver, credentials=smarthosts.login, rules=rules)
+    relay = Relay(
+        loop, pool, routes, resolver, credentials=smarthosts.login, rules=rules, signing=signing
+    )
     return RelayAgent(loop, pool, relay)
+
+
+def sealers(config: Config) -> list[str]:
+    """Give the domains an ARC seal may be in the name of: this host's, then the local ones."""
+    return [
+        config.line("me").lower(),
+        *(name.strip(".").lower() for name in config.lines("locals")),
+    ]

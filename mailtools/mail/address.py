@@ -30,6 +30,7 @@ _dot_string = re.compile(rf"{_DOT_STRING}\Z")
 _mailbox = re.compile(rf"({_DOT_STRING}|{_QUOTED})@({_DOMAIN}|{_LITERAL})\Z")
 _domain = re.compile(rf"{_DOMAIN}\Z")
 _source_route = re.compile(rf"@{_DOMAIN}(?:,@{_DOMAIN})*:")
+_srs = re.compile(r'"?SRS[01][=+-]', re.IGNORECASE)  # a local-part that holds another address
 _octet = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _ipv4 = re.compile(rf"{_octet}(?:\.{_octet}){{3}}\Z")
 _pairs = re.compile(r"\\(.)")
@@ -71,7 +72,7 @@ def parse_address(text: str, *, utf8: bool = True) -> Address:
     local, domain = match.groups()
     if not utf8 and not text.isascii():
         raise NonAsciiAddress
-    if _octets(local) > LOCAL_PART_MOST:
+    if _octets(local) > LOCAL_PART_MOST and not _srs.match(local):
         raise BadAddress("Local-part is longer than 64 octets (RFC 5321 4.5.3.1.1)")
     if _octets(domain) > DOMAIN_MOST:
         raise BadAddress("Domain is longer than 255 octets (RFC 5321 4.5.3.1.2)")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from mailtools.mail import fields
 from mailtools.mail.address import ascii_domain
 from mailtools.mail.dates import format_date_field
-from mailtools.mail.envelope import Envelope, ForwardPath
+from mailtools.mail.envelope import SUBMITTED, Envelope, ForwardPath
 from mailtools.mail.reply import one_line
 from mailtools.mail.report import DELAYED, DELIVERED, EXPANDED, FAILED, RELAYED, Report
 
@@ -84,7 +84,9 @@ def returns_all(envelope: Envelope, reports: list[Report], size: int) -> bool:
 
 def envelope_for(notification: Notification, body: bytes, client: str) -> Envelope:
     """Make the envelope of a DSN: from the null reverse-path, and never answered itself."""
-    parameters = {} if body.isascii() else {"BODY": "8BITMIME"}
+    parameters = {SUBMITTED: ""}
+    if not body.isascii():
+        parameters["BODY"] = "8BITMIME"
     if not notification.to.isascii():
         parameters["SMTPUTF8"] = ""
     if "MT-PRIORITY" in notification.envelope.parameters:  # RFC 6710 4.4: as the message had it

@@ -13,6 +13,8 @@ from mailtools.errors import BadEntry
 MAGIC = "mailtools-queue 1"
 JUNK = "JUNK"
 """The parameter of a message for the folder Junk. It is ours: no peer can give it or is told it."""
+SUBMITTED = "SUBMITTED"
+"""The parameter of a message that was submitted here, by whom we answer for: it is signed."""
 
 NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 

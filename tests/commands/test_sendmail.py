@@ -76,7 +76,7 @@ def test_debian_crons_exact_line(site):
     done = site.run("sendmail", *["-FCronDaemon", "-i", "-B8BITMIME", "-oem", "bob"], input=body)
     assert done.returncode == 0
     entry, text = one(site)
-    assert entry.envelope.parameters == {"BODY": "8BITMIME"}
+    assert entry.envelope.parameters == {"SUBMITTED": "", "BODY": "8BITMIME"}
     assert "From: root@example.org (Cron Daemon)\n" in text
 
 

@@ -134,7 +134,7 @@ def test_addresses_beyond_ascii_have_the_global_form() -> None:
     assert "Original-Recipient: utf-8; björn@exämple.net\n".encode() in body
     assert b"Content-Type: message/global-headers" in body
     envelope = dsn.envelope_for(notification, body, "bounce")
-    assert envelope.parameters == {"BODY": "8BITMIME", "SMTPUTF8": ""}
+    assert envelope.parameters == {"SUBMITTED": "", "BODY": "8BITMIME", "SMTPUTF8": ""}
 
 
 def test_the_ascii_sender_of_ascii_paths_needs_no_smtputf8() -> None:
@@ -147,7 +147,7 @@ def test_the_ascii_sender_of_ascii_paths_needs_no_smtputf8() -> None:
     assert envelope == Envelope(
         "",
         (ForwardPath("alice@example.org", {"NOTIFY": "NEVER"}),),
-        {"MT-PRIORITY": "3"},
+        {"SUBMITTED": "", "MT-PRIORITY": "3"},
         "bounce",
     )
 
@@ -157,7 +157,8 @@ def test_eight_bits_are_declared() -> None:
     body = dsn.compose(notification)
     message = message_from_bytes(body)
     assert message["Content-Transfer-Encoding"] == "8bit"
-    assert dsn.envelope_for(notification, body, "bounce").parameters == {"BODY": "8BITMIME"}
+    envelope = dsn.envelope_for(notification, body, "bounce")
+    assert envelope.parameters == {"SUBMITTED": "", "BODY": "8BITMIME"}
 
 
 def test_a_boundary_never_stands_in_what_is_returned() -> None:

@@ -186,12 +186,17 @@ def test_masquerading_changes_senders_only():
 
 def test_parameters_of_the_envelope():
     letter = made("Subject: ä\n\n".encode(), notify="NEVER", returning="FULL", envelope_id="a=b")
-    assert letter.envelope.parameters == {"RET": "FULL", "ENVID": "a+3Db", "BODY": "8BITMIME"}
+    assert letter.envelope.parameters == {
+        "RET": "FULL",
+        "ENVID": "a+3Db",
+        "BODY": "8BITMIME",
+        "SUBMITTED": "",
+    }
     assert letter.envelope.forward_paths[0].parameters == {
         "NOTIFY": "NEVER",
         "ORCPT": "rfc822;carol@example.net",
     }
-    assert made(b"\n", body="7BIT").envelope.parameters == {"BODY": "7BIT"}
+    assert made(b"\n", body="7BIT").envelope.parameters == {"BODY": "7BIT", "SUBMITTED": ""}
     assert "SMTPUTF8" in made(b"\n", recipients=("jörg@example.net",)).envelope.parameters
 
 

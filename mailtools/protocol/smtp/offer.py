@@ -11,7 +11,7 @@ from mailtools.errors import BadAddress, Failure, MessageTooBig, NonAsciiAddress
 from mailtools.mail.address import ascii_domain
 from mailtools.mail.envelope import ForwardPath
 from mailtools.protocol.smtp.eightbit import seven_bit
-from mailtools.protocol.smtp.transaction import Message, Transaction, message_of
+from mailtools.protocol.smtp.transaction import Finish, Message, Transaction, message_of
 
 _ELSEWHERE = ("5.6.7", "5.7.30")
 
@@ -49,10 +49,12 @@ class Offer:
                 return min(int(value), default)
         return default
 
-    def fitting(self, message: Message) -> Message:
-        """Give the message in a form the peer takes; raise MessageTooBig."""
+    def fitting(self, message: Message, finish: Finish | None = None) -> Message:
+        """Give the message in a form the peer takes, then finished; raise MessageTooBig."""
         if message.eight_bit and "8BITMIME" not in self._keywords:
             message = message_of(seven_bit(b"".join(message.chunks())))
+        if finish is not None:
+            message = finish(message)
         limit = self._keywords.get("SIZE", "")
         if limit.isascii() and limit.isdigit() and 0 < int(limit) < message.size:
             raise MessageTooBig(f"The message has {message.size} octets, {self.peer} takes {limit}")

@@ -28,6 +28,10 @@ class Message:
     utf8_header: bool = False
 
 
+Finish = Callable[[Message], Message]
+"""The last touch to a message in the form a peer takes: signatures, which nothing may follow."""
+
+
 def message_of(data: bytes) -> Message:
     """Make a Message of LF text in memory."""
     size = len(data) + data.count(b"\n")
@@ -45,6 +49,7 @@ class Transaction:
     message: Message
     parameters: Mapping[str, str] = field(default_factory=dict)
     """MAIL parameters the message came with: SMTPUTF8, RET, ENVID, REQUIRETLS."""
+    finish: Finish | None = None
 
 
 @dataclass(frozen=True, slots=True)

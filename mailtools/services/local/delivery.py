@@ -27,6 +27,7 @@ from mailtools.services.agent import Job
 from mailtools.services.local.child import Deputies, Outcome, acting_as_owner
 from mailtools.services.local.directory import Target, Where, check_account
 from mailtools.services.local.mailbox import Letter, Mailboxes, order
+from mailtools.services.local.onward import Onward
 from mailtools.services.local.pipe import Errand, environment, owner_of, run
 from mailtools.store.queue import Queue
 from mailtools.store.queue_id import arrival, is_id
@@ -55,6 +56,7 @@ class Parcel:
         end = header_end(message)
         header = message[:end]
         folded = header.lower()
+        self.header = header
         self._visited: set[bytes] = set()
         if b"delivered-to:" in folded:
             self._visited = {value.lower() for value in _delivered_to.findall(header)}
@@ -79,9 +81,11 @@ class Local:
         directory: Ways,
         queue: Queue | None = None,
         *,
+        onward: Onward | None = None,
         program_limit: float = PROGRAM_LIMIT,
     ) -> None:
-        """Take the directory, and the queue for what is sent on."""
+        """Take the directory, and the queue and the rules for what is sent on."""
+        self._onward = onward or Onward(lambda _: False)
         self._directory = directory
         self._queue = queue
         self._limit = program_limit
@@ -190,16 +194,26 @@ class Local:
         """Commit a new queue entry for each reverse-path; give their IDs."""
         if self._queue is None:
             raise SystemTrouble(detail=f"{letter.path}: there is no queue to send on through")
-        groups: dict[str, dict[str, None]] = {}
+        self._onward.check(parcel.header, (address for address, _ in forwards))
+        groups: dict[tuple[str, bool], dict[str, None]] = {}
         for address, owner in forwards:
             # The null reverse-path stays: what answers it must find nobody (RFC 5321 4.5.5).
             reverse_path = (owner or letter.reverse_path) if letter.reverse_path else ""
-            groups.setdefault(reverse_path, {})[address] = None
+            groups.setdefault((reverse_path, self._onward.stays(address)), {})[address] = None
         with acting_as_owner(self._queue.path):
-            return [self._commit(parcel, letter, *group) for group in groups.items()]
+            return [
+                self._commit(parcel, letter, path, addresses, stays=stays)
+                for (path, stays), addresses in groups.items()
+            ]
 
     def _commit(
-        self, parcel: Parcel, letter: Letter, reverse_path: str, addresses: dict[str, None]
+        self,
+        parcel: Parcel,
+        letter: Letter,
+        reverse_path: str,
+        addresses: dict[str, None],
+        *,
+        stays: bool,
     ) -> str:
         assert self._queue
         envelope = parcel.job.envelope
@@ -209,6 +223,8 @@ class Local:
         parameters = dict(envelope.parameters)
         if not keeps:
             parameters.pop("ENVID", None)
+        if keeps and not stays:
+            reverse_path = self._onward.reverse_path(reverse_path, parameters)
         paths = tuple(ForwardPath(address, told) for address in addresses)
         writer = self._queue.begin(Envelope(reverse_path, paths, parameters, envelope.client))
         try:

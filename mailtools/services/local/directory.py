@@ -26,6 +26,7 @@ from mailtools.errors import (
 from mailtools.mail.address import Address, ascii_domain, parse_address
 from mailtools.services.access.accounts import Account
 from mailtools.services.local.aliases import AliasFile, Kind, Word, read_targets
+from mailtools.services.local.srs import Srs
 from mailtools.services.reception.limits import limits_of
 from mailtools.store.quota import Quota
 
@@ -98,6 +99,7 @@ class Directory:
         aliases: str = "",
         virtual: str = "",
         separators: str = "+",
+        srs: Srs | None = None,
     ) -> None:
         """Take the host's name, the local domains (`.example.org` has its subdomains), the files.
 
@@ -113,6 +115,7 @@ class Directory:
         self._aliases = AliasFile(aliases)
         self._virtual = AliasFile(virtual, addresses=True)
         self._separators = separators
+        self._srs = srs
         self._lists: dict[str, tuple[tuple[int, int, int], list[Word], tuple[int, int]]] = {}
 
     # -- questions --------------------------------------------------------------------------------
@@ -177,6 +180,9 @@ class Directory:
         """Add the ends of a local address; `place` is the line that names it."""
         domain = ascii_domain(address.domain) if address.domain else ""
         home = not domain or self._is_home(domain)
+        fault = self._came_back(address, way)
+        if fault is None:
+            return
         for local, extension in self._parts(address.local.lower()):
             if self._virtual.get(f"{local}@{domain}") is not None:
                 self._through(self._virtual, f"{local}@{domain}", local, address, way)
@@ -188,6 +194,8 @@ class Directory:
             if account:
                 way.add(_mailbox(account, extension, way.owner))
                 return
+        if fault:
+            raise NoSuchMailbox(fault)
         if address.local.lower() == POSTMASTER:
             self._postmaster(address, way)
             return
@@ -196,6 +204,23 @@ class Directory:
                 raise Misconfigured(detail=f"{place}: {address} has no mailbox and no alias")
             raise NoSuchMailbox
         self._through(self._virtual, f"@{domain}", address.local, address, way)
+
+    def _came_back(self, address: Address, way: _Way) -> str | None:
+        """Follow an SRS address of ours to whom it stands for: None where that is done.
+
+        Else say why it is no good; "" where it is no SRS address at all.
+        """
+        try:
+            sender = self._srs.reverse(address) if self._srs else None
+        except BadAddress as fault:
+            return fault.text
+        if sender is None:
+            return ""
+        if self.is_local(sender.domain):
+            self._follow(sender, way)
+        else:
+            way.add(Target(Where.FORWARD, str(sender)))
+        return None
 
     def _through(self, file: AliasFile, key: str, name: str, address: Address, way: _Way) -> None:
         words = file.get(key) or ()

@@ -16,7 +16,7 @@ from mailtools.mail import fields
 from mailtools.mail.address import Address, ascii_domain, parse_address
 from mailtools.mail.address_list import parse_address_list
 from mailtools.mail.dates import format_date_field
-from mailtools.mail.envelope import NO_PARAMETERS, Envelope, ForwardPath
+from mailtools.mail.envelope import NO_PARAMETERS, SUBMITTED, Envelope, ForwardPath
 from mailtools.mail.qualify import qualify
 
 CHUNK = 65536
@@ -114,7 +114,7 @@ def prepare(text: bytes, order: Order, place: Place, *, new_id: str) -> Letter:
     origin = place.masquerade or place.me
     reverse_path = _reverse_path(order, origin, place)
     complete = complete_header(header, order, place, reverse_path, new_id)
-    parameters = dict(order.parameters)
+    parameters = {**order.parameters, SUBMITTED: ""}
     if order.returning:
         parameters["RET"] = order.returning
     if order.envelope_id:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mailtools.errors import BadEntry, SystemTrouble
 from mailtools.mail.envelope import Envelope, ForwardPath, decode
 from mailtools.mail.fields import header_end
-from mailtools.protocol.smtp.transaction import Message, Transaction, message_of
+from mailtools.protocol.smtp.transaction import Finish, Message, Transaction, message_of
 from mailtools.services.agent import Job
 from mailtools.trust.tls_required import TlsWish, tls_wish
 
@@ -54,11 +54,14 @@ def load(job: Job) -> Outgoing:
     return _outgoing(decode(data[:end]), message_of(text), text)
 
 
-def transaction(job: Job, paths: tuple[str, ...], outgoing: Outgoing) -> Transaction:
-    """Make the transaction for some of a job's forward-paths."""
+def transaction(
+    job: Job, paths: tuple[str, ...], outgoing: Outgoing, finish: Finish | None = None
+) -> Transaction:
+    """Make the transaction for some of a job's forward-paths; `finish` signs the message."""
     known = {path.address: path for path in outgoing.envelope.forward_paths}
     chosen = tuple(known.get(path) or ForwardPath(path) for path in paths)
-    return Transaction(job.reverse_path, chosen, outgoing.message, outgoing.envelope.parameters)
+    parameters = outgoing.envelope.parameters
+    return Transaction(job.reverse_path, chosen, outgoing.message, parameters, finish)
 
 
 def _outgoing(envelope: Envelope, message: Message, text: bytes) -> Outgoing:

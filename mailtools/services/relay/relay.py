@@ -24,6 +24,7 @@ from mailtools.services.relay import exchangers, outgoing
 from mailtools.services.relay.connections import Connection, Manner, Pool
 from mailtools.services.relay.exchangers import Target
 from mailtools.services.relay.route import Destination, Route, Routes
+from mailtools.services.relay.signing import Signing
 from mailtools.services.relay.tls_policy import OPPORTUNISTIC, VERIFIED, Level, TlsPolicy
 from mailtools.services.relay.tls_rules import Planned, TlsRules
 from mailtools.trust.tls_required import TlsWish
@@ -52,9 +53,11 @@ class Relay:
         *,
         credentials: Credentials | None = None,
         rules: TlsRules | None = None,
+        signing: Signing | None = None,
         port: int = 25,
     ) -> None:
         """Use `resolver` (made when first needed) for names; `port` is where exchangers listen."""
+        self._signing = signing
         self._rules = rules or TlsRules({})
         self._loop, self._pool, self._routes, self._port = loop, pool, routes, port
         self._credentials = credentials
@@ -67,6 +70,9 @@ class Relay:
         """Begin a job: `say` gets one report for each forward-path, sooner or later."""
         try:
             loaded = outgoing.load(job)
+            finish = None
+            if self._signing is not None:
+                finish = self._signing.finish(job.id, loaded.envelope, loaded.message)
         except Failure as failure:
             _log_trouble(job, failure)
             for path in job.forward_paths:
@@ -79,7 +85,7 @@ class Relay:
             except Failure as failure:
                 say(report_failure(path, failure))
         for destination, paths in groups.items():
-            transaction = outgoing.transaction(job, tuple(paths), loaded)
+            transaction = outgoing.transaction(job, tuple(paths), loaded, finish)
             attempt = _Attempt(job, transaction, loaded.wish, say)
             self.at_work += 1
             self._loop.spawn(self._guarded(attempt, destination))

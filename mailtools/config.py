@@ -46,6 +46,14 @@ user-budget | number | 0 | smtpd-accept | How many recipients a user may write t
 for any number. The extra field budget of an account goes before it.
 domain-budget | map | none | smtpd-accept | The same for all users of a domain together: \
 `domain:recipients`; an empty domain is every other one.
+client-connections | number | 0 | smtpd-accept | How many connections a client's network may have \
+at a time, for each listener; 0 for any number. Others get 421, and relay-clients are free of it.
+client-rate | number | 0 | smtpd-accept | How many connections it may make in a minute.
+client-messages | number | 0 | smtpd-accept | How many messages it may begin in a minute.
+client-prefixes | line | 32 64 | smtpd-accept | The bits of IPv4 and of IPv6 addresses that are \
+one client's network.
+tarpit | duration | 0 | smtpd-accept | The longest wait of the answers to a stranger's mistakes: \
+after three it is a second, and doubles; 0 for none.
 checks | line | off | smtpd-accept | What is made of mail from strangers: `off`, `mark` (SPF, \
 DKIM, ARC and DMARC are found out and written on top), `enforce` (and acted on).
 authserv-id | line | me | smtpd-accept, local-deliver, relay-send | Who says so in \
@@ -56,6 +64,8 @@ quarantined: `junk`, `mark` or `reject`.
 dnsbl | lines | none | smtpd-accept | DNS lists of clients, as postscreen writes them: \
 `zen.example=127.0.0.[2..11]*2`, a negative weight allows.
 dnsbl-threshold | number | 1 | smtpd-accept | The sum of weights from which a client is refused.
+content-programs | lines | none | smtpd-accept | Programs that look at each message before it is \
+taken, a command line each: smtpd-accept(8).
 greylist | duration | 0 | smtpd-accept | How long a sender nobody knows must wait before it comes \
 again; 0 for never.
 routes | map | none | relay-send | Where mail for a domain goes instead of its exchangers: \
@@ -106,6 +116,8 @@ delay-warning | duration | 4h | queue-run | When the sender is told of a delay; 
 history | duration | 14d | queue-run | How long it is kept what became of a message.
 hold | lines | none | queue-run | New messages that are held: `from PATTERN`, `to PATTERN`, \
 `client NETWORK`, with * and ? in patterns.
+suppress | duration | 0 | queue-run | How long an address that another host refused as unknown \
+(5.1.1, 5.1.6, 5.1.10) fails at once; 0: it is tried.
 local-agents | number | 2 | queue-run | How many local-deliver processes run.
 relay-agents | number | 2 | queue-run | How many relay-send processes run.
 resolver | line | the system's | relay-send, smtpd-accept, mail-dkim | The DNS server to ask: \

@@ -21,8 +21,12 @@ from mailtools.services.reception.submission import Submission
 from mailtools.store.queue import Queue
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from mailtools.net.crowd import Crowd
     from mailtools.services.reception.belief import Belief
     from mailtools.services.reception.budget import Budget
+    from mailtools.services.reception.intake import Entries
 
 
 @command("smtpd-accept")
@@ -89,8 +93,11 @@ def build(
         room=Room(queue, config.octets("disk-floor")),
         hide_client=config.flag("hide-clients"),
         home=home,
+        screen=_screen(config, queue),
         belief=None if submission or lmtp else _belief(config, queue, home, listener=listener),
         budget=None if lmtp else _budget(config, queue, home),
+        crowd=_crowd(config),
+        tarpit=config.seconds("tarpit"),
     )
     settings = Settings(
         name=me,
@@ -106,6 +113,16 @@ def build(
     config.check()
     policy.queue.create()
     return SmtpService(policy, settings, context, tls, proxies)
+
+
+def _screen(config: Config, queue: str) -> Callable[[Mapping[str, str]], Entries] | None:
+    programs = tuple(config.lines("content-programs"))
+    if not programs:
+        return None
+    from mailtools.services.reception.content import Content, Screened  # few sites have any
+
+    content, entries = Content(programs), Queue(queue)
+    return lambda told: Screened(content, entries, told)
 
 
 def _belief(config: Config, queue: str, home: str, *, listener: bool) -> Belief | None:
@@ -133,3 +150,18 @@ def _budget(config: Config, queue: str, home: str) -> Budget | None:
     return Budget(
         f"{os.path.dirname(queue)}/budget", Queue(queue), home, config.line("me"), user, domains
     )
+
+
+def _crowd(config: Config) -> Crowd | None:
+    at_once = config.number("client-connections")
+    connections, messages = config.number("client-rate"), config.number("client-messages")
+    words = config.line("client-prefixes").split()
+    bits = tuple(int(word) if word.isascii() and word.isdigit() else -1 for word in words)
+    if len(bits) != 2 or not 0 <= bits[0] <= 32 or not 0 <= bits[1] <= 128:
+        config.fault("client-prefixes", 1, "two numbers expected: bits of IPv4, bits of IPv6")
+        return None
+    if not (at_once or connections or messages):
+        return None
+    from mailtools.net.crowd import Crowd
+
+    return Crowd(at_once=at_once, connections=connections, messages=messages, prefixes=bits)

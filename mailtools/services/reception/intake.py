@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Protocol
 
 from mailtools import log
 from mailtools.errors import BadMessage, Failure, MailLoop
 from mailtools.mail.binary_mime import text_form
 from mailtools.mail.envelope import Envelope
 from mailtools.services.reception.received import Hop, received_field
-from mailtools.store.queue import EntryWriter, Queue
 
 HEADER_MOST = 1024 * 1024  # octets
 
@@ -23,12 +23,38 @@ HeaderWork = Callable[[bytes, str], bytes]
 """Takes a header (LF text, without the empty line) and the entry's ID; gives the one to keep."""
 
 
+class NewEntry(Protocol):
+    """A message on its way into the queue (store/queue.py, content.py)."""
+
+    id: str
+
+    @property
+    def size(self) -> int:
+        """Octets of message so far."""
+
+    def write(self, data: bytes) -> None:
+        """Add a piece."""
+
+    def commit(self, *, held: bool = False) -> str:
+        """Put it into the queue, durably; give its ID."""
+
+    def abort(self) -> None:
+        """Throw it away; never raises."""
+
+
+class Entries(Protocol):
+    """Where messages go."""
+
+    def begin(self, envelope: Envelope) -> NewEntry:
+        """Begin an entry."""
+
+
 class Intake:
     """The sink of one message (protocol/smtp/session.py)."""
 
     def __init__(
         self,
-        queue: Queue,
+        queue: Entries,
         envelope: Envelope,
         hop: Hop,
         *,
@@ -49,7 +75,7 @@ class Intake:
         self._hops, self._work, self._facts = hops, work, facts
         self._header = b""
         self._binary: list[bytes] | None = [] if binary else None
-        self._writer: EntryWriter | None = None
+        self._writer: NewEntry | None = None
         self._hold = hold
         self._message_id = ""
         self._top = b""
@@ -104,7 +130,7 @@ class Intake:
         )
         return f"Ok: queued as {id_}"
 
-    def _commit(self, writer: EntryWriter) -> str:
+    def _commit(self, writer: NewEntry) -> str:
         try:
             held = self._hold is not None and self._hold(self._envelope, writer.id)
         except Failure:

@@ -99,6 +99,9 @@ class Judged:
         """Judge the message and put it into the queue, durably; or raise why not."""
         try:
             return self._commit()
+        except BaseException:
+            self._intake.abort()
+            raise
         finally:
             self._kept.close()
 

@@ -47,7 +47,12 @@ class SmtpService:
         if self.implicit_tls:
             assert self.tls is not None
             stream.start_tls(self.tls())
-        drive(SmtpServer(Reception(self.policy, stream, found), self.settings), stream, self.tls)
+        try:
+            engine = SmtpServer(Reception(self.policy, stream, found), self.settings)
+            drive(engine, stream, self.tls)
+        finally:
+            if self.policy.crowd is not None:
+                self.policy.crowd.leave()
 
 
 def turn_away(name: str) -> Callable[[Failure], bytes]:

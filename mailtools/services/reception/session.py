@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -33,16 +33,19 @@ from mailtools.protocol.smtp.extensions import RELEASE_MOST
 from mailtools.services.access.accounts import Account, Accounts
 from mailtools.services.access.login import Login
 from mailtools.services.access.networks import NOBODY, Networks
-from mailtools.services.reception.intake import HeaderWork, Intake
+from mailtools.services.reception.intake import Entries, HeaderWork, Intake
 from mailtools.services.reception.received import Hop, protocol_name
 from mailtools.services.reception.room import ANY_ROOM, Room
 from mailtools.services.reception.submission import Submission
 from mailtools.store.queue import Queue
 
 if TYPE_CHECKING:
+    from mailtools.net.crowd import Crowd
     from mailtools.protocol.smtp.session import Sink
     from mailtools.services.reception.belief import Belief, Stranger
     from mailtools.services.reception.budget import Budget
+
+FREE_ERRORS = 3  # refusals since the last message that are answered at once
 
 _NOT_KEPT = frozenset(("SIZE", "AUTH"))  # parameters that are about this session only
 
@@ -82,8 +85,14 @@ class Policy(NamedTuple):
     """The domain of `<postmaster>`, and the first local one."""
     belief: Belief | None = None
     """How peers that may not relay are judged; None: not at all."""
+    screen: Callable[[Mapping[str, str]], Entries] | None = None
+    """Gives the queue behind the programs that look at each message; None: there are none."""
     budget: Budget | None = None
     """What authenticated users may send in an hour."""
+    crowd: Crowd | None = None
+    """How many connections and messages a client's network may have."""
+    tarpit: float = 0.0
+    """Seconds, at most, that a peer waits for the answer to a further mistake."""
 
 
 class Reception:
@@ -104,6 +113,7 @@ class Reception:
         self._begin: tuple[str, dict[str, str]] | None = None
         self._paths: dict[str, ForwardPath] = {}
         self._stranger: Stranger | None = None
+        self._refusals = 0
         self._meet()
 
     def _meet(self) -> None:
@@ -135,9 +145,21 @@ class Reception:
     # -- who is there -----------------------------------------------------------------------------
 
     def greet(self, *, early: bool) -> None:
-        """Turn away who talks before the greeting."""
+        """Turn away who talks before the greeting, or comes too often."""
+        crowd = self._crowd()
+        if crowd is not None:
+            self._keep_to(crowd.enter(self._peer.address))
         if early and not self.trusted:
             raise PolicyRefused("Protocol error: you talked before the greeting", status="5.5.0")
+
+    def _crowd(self) -> Crowd | None:
+        exempt = self.trusted or self.xclient_allowed or not self._peer.address
+        return None if exempt else self._policy.crowd
+
+    def _keep_to(self, limit: str) -> None:
+        if limit:
+            text = f"Too many {limit} from {self._peer}, try again later"
+            raise PolicyRefused(text, status="4.7.0", reply=421)
 
     def secured(self) -> None:
         """Forget who the peer said it was, and note the cipher."""
@@ -193,6 +215,9 @@ class Reception:
                     raise AuthRequired
             elif reverse_path is not None:
                 policy.submission.check_sender(self._account, reverse_path)
+        crowd = self._crowd()
+        if crowd is not None:
+            self._keep_to(crowd.message(self._peer.address))
         check_hold(parameters.get("HOLDUNTIL", ""), time.time())
         policy.room.check(int(parameters.get("SIZE", "0")))
         kept = {key: value for key, value in parameters.items() if key not in _NOT_KEPT}
@@ -220,6 +245,7 @@ class Reception:
         """Give where the message goes."""
         policy, peer = self._policy, self._peer
         assert self._begin is not None
+        self._refusals = 0
         reverse_path, parameters = self._begin
         binary = parameters.get("BODY") == "BINARYMIME"
         if binary:
@@ -253,7 +279,7 @@ class Reception:
         if policy.submission is not None:
             work = policy.submission.header_work(account, reverse_path)
         intake = Intake(
-            policy.queue,
+            policy.screen(self._told()) if policy.screen else policy.queue,
             envelope,
             hop,
             hops=policy.hops,
@@ -267,6 +293,12 @@ class Reception:
         return self._stranger.sink(
             intake, self._hello, reverse_path, list(self._paths), binary=binary
         )
+
+    def _told(self) -> dict[str, str]:
+        """What programs are told of the peer, in UCSPI's words where it has some."""
+        peer, account = self._peer, self._account
+        told = {"TCPREMOTEIP": peer.address, "TCPREMOTEHOST": peer.name, "HELO": self._hello}
+        return {**told, "USER": account.name if account else ""}
 
     def reset(self) -> None:
         """Forget the envelope."""
@@ -290,6 +322,10 @@ class Reception:
             text=failure.text,
             detail=failure.detail or None,
         )
+        self._refusals += 1
+        extra = self._refusals - FREE_ERRORS
+        if extra > 0 and self._policy.tarpit and self._peer.address and not self.trusted:
+            self._stream.linger(min(2.0 ** min(extra - 1, 30), self._policy.tarpit))
 
     def mishap(self, error: Exception) -> Failure:
         """Log our own mistake with its traceback; the peer may try again."""

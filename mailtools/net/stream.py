@@ -146,6 +146,12 @@ class Stream:
         if self._to_peer.pending:
             self._send(self._to_peer.read())
 
+    def linger(self, seconds: float) -> None:
+        """Let a peer wait; nothing is read meanwhile, but its hanging up is noticed."""
+        poll = select.poll()
+        poll.register(self._fds[0], select.POLLRDHUP)
+        poll.poll(seconds * 1000)
+
     # -- TLS and the end --------------------------------------------------------------------------
 
     def start_tls(

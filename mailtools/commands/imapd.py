@@ -1,6 +1,5 @@
 """imapd: IMAP on the connection, or as a listener."""
 
-import os
 from functools import partial
 
 import click
@@ -28,10 +27,8 @@ def main(
     """Let IMAP readers at their Maildirs (IMAP4rev1, RFC 3501)."""
     if maildir and (listen or tls):
         raise click.UsageError("--maildir serves one connection: it takes no --listen, no --tls")
-    if listen or "LISTEN_FDS" in os.environ:
-        preload()
     setup = partial(_by_hand, etc, maildir) if maildir else partial(_service, etc, spool, tls)
-    serve(setup, listen=listen, limit=limit, refuse=refusal, note=log.event)
+    serve(setup, listen=listen, limit=limit, refuse=refusal, note=log.event, preload=preload)
 
 
 def _by_hand(etc: str, path: str) -> Session:

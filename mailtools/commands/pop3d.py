@@ -11,7 +11,7 @@ from mailtools.config import Config
 from mailtools.net.serve import serve
 from mailtools.net.session import Session
 from mailtools.protocol.pop3.session import refusal
-from mailtools.services.pop3.mailbox import Pop3Service, open_maildir, serve_maildir
+from mailtools.services.pop3.session import Pop3Service, open_maildir, preload, serve_maildir
 
 
 @command("pop3d")
@@ -28,7 +28,7 @@ def main(
     if maildir and (listen or tls):
         raise click.UsageError("--maildir serves one connection: it takes no --listen, no --tls")
     setup = partial(_by_hand, maildir) if maildir else partial(_service, etc, spool, tls)
-    serve(setup, listen=listen, limit=limit, refuse=refusal, note=log.event)
+    serve(setup, listen=listen, limit=limit, refuse=refusal, note=log.event, preload=preload)
 
 
 def _by_hand(path: str) -> Session:

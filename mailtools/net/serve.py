@@ -30,11 +30,13 @@ def serve(
     limit: int = 100,
     refuse: Callable[[Failure], bytes],
     note: Note,
+    preload: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve sessions in the way this process was launched; return when there are no more.
 
     `setup` reads settings and gives the session function; a listener calls it again on SIGHUP.
     `refuse` says in the protocol's words that there can be no session now. `note` logs an event.
+    `preload` loads what sessions need later than their banner: a listener does it before it forks.
     Raises what `setup` raises, after the peer was refused.
     """
     handed = [] if listen else _passed_sockets() or _standard_input()
@@ -43,6 +45,7 @@ def serve(
     if listening:
         from mailtools.net.pool import Pool  # only listeners pay for it
 
+        preload()
         Pool(setup, listening, limit, refuse, note, ours=bool(listen)).run()
         return
     _serve_one(setup, handed[0] if handed else None, refuse, note)

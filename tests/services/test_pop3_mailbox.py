@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from mailtools.errors import MailboxInUse, NoSuchFolder, NoSuchMessage, QueueFull, SystemTrouble
-from mailtools.services.pop3.mailbox import Maildrop, open_maildir
+from mailtools.services.pop3.mailbox import Maildrop
+from mailtools.services.pop3.session import open_maildir
 from mailtools.store import disk
 
 FIRST, SECOND, THIRD = "1700000001.M1P1R1.h", "1700000002.M1P1R1.h", "1700000003.M1P1R1.h"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from enum import Flag, auto
 from typing import TYPE_CHECKING, NamedTuple
 
-from mailtools.protocol.imap import commands, mailboxes
+from mailtools.protocol.imap import commands
 from mailtools.protocol.imap.wire import Cursor
 
 if TYPE_CHECKING:
@@ -54,6 +54,18 @@ def _message(name: str) -> Method:
     return run
 
 
+def _mailbox(name: str) -> Method:
+    """Give a command of `mailboxes.py`, in the same way."""
+
+    def run(server: ImapServer, tag: bytes, cursor: Cursor) -> str | Generator[bytes, None, str]:
+        from mailtools.protocol.imap import mailboxes
+
+        method: Method = getattr(mailboxes, name)
+        return method(server, tag, cursor)
+
+    return run
+
+
 COMMANDS: dict[str, Command] = {
     "CAPABILITY": Command(_ANY, commands.capability, plain=True),
     "NOOP": Command(_ANY, commands.noop, plain=True),
@@ -63,18 +75,18 @@ COMMANDS: dict[str, Command] = {
     "LOGIN": Command(_STRANGER, commands.login),
     "AUTHENTICATE": Command(_STRANGER, commands.authenticate),
     "ENABLE": Command(_KNOWN, commands.enable),
-    "NAMESPACE": Command(_KNOWN, mailboxes.namespace, plain=True),
-    "SELECT": Command(_KNOWN, mailboxes.select, news="none"),
-    "EXAMINE": Command(_KNOWN, mailboxes.examine, news="none"),
-    "CREATE": Command(_KNOWN, mailboxes.create),
-    "DELETE": Command(_KNOWN, mailboxes.delete),
-    "RENAME": Command(_KNOWN, mailboxes.rename),
-    "SUBSCRIBE": Command(_KNOWN, mailboxes.subscribe),
-    "UNSUBSCRIBE": Command(_KNOWN, mailboxes.unsubscribe),
-    "LIST": Command(_KNOWN, mailboxes.list_),
-    "LSUB": Command(_KNOWN, mailboxes.lsub),
-    "STATUS": Command(_KNOWN, mailboxes.status),
-    "APPEND": Command(_KNOWN, mailboxes.append_without_message),
+    "NAMESPACE": Command(_KNOWN, _mailbox("namespace"), plain=True),
+    "SELECT": Command(_KNOWN, _mailbox("select"), news="none"),
+    "EXAMINE": Command(_KNOWN, _mailbox("examine"), news="none"),
+    "CREATE": Command(_KNOWN, _mailbox("create")),
+    "DELETE": Command(_KNOWN, _mailbox("delete")),
+    "RENAME": Command(_KNOWN, _mailbox("rename")),
+    "SUBSCRIBE": Command(_KNOWN, _mailbox("subscribe")),
+    "UNSUBSCRIBE": Command(_KNOWN, _mailbox("unsubscribe")),
+    "LIST": Command(_KNOWN, _mailbox("list_")),
+    "LSUB": Command(_KNOWN, _mailbox("lsub")),
+    "STATUS": Command(_KNOWN, _mailbox("status")),
+    "APPEND": Command(_KNOWN, _mailbox("append_without_message")),
     "IDLE": Command(_KNOWN, commands.idle, plain=True, news="all"),
     "CHECK": Command(_SELECTED, _message("check"), plain=True),
     "CLOSE": Command(_SELECTED, _message("close"), plain=True, news="none"),

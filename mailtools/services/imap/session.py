@@ -4,35 +4,39 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mailtools import log
 from mailtools.errors import Failure, MailboxDisabled, NoSuchFolder
 from mailtools.net.drive import drive
-from mailtools.net.stream import Stream
 from mailtools.protocol.imap.server import ImapServer
-from mailtools.services.access.accounts import Account, Accounts
-from mailtools.services.access.become import become
-from mailtools.services.access.login import Login
 from mailtools.services.access.networks import NOBODY, Networks
-from mailtools.services.imap.mailbox import ImapSession
 from mailtools.services.reception.proxied import true_peer
-from mailtools.store.disk import trouble
-from mailtools.store.maildir import Maildir
 
 if TYPE_CHECKING:
     import ssl
 
     from mailtools.net.session import Peer
+    from mailtools.net.stream import Stream
+    from mailtools.services.access.accounts import Account, Accounts
+    from mailtools.services.access.login import Login
+    from mailtools.services.imap.mailbox import ImapSession
 
 
 def preload() -> None:
-    """Load what every session needs once somebody is logged in.
+    """Load what a login and every session need once somebody is logged in.
 
     A peer that does not log in is spared it, under inetd; a listener does it before it forks, and
     everybody before root is given up, as the files may then be out of reach.
     """
+    import mailtools.protocol.imap.mailboxes
     import mailtools.protocol.imap.messages
+    import mailtools.services.access.app_passwords
+    import mailtools.services.access.become
+    import mailtools.services.access.checkpassword
+    import mailtools.services.access.login
+    import mailtools.services.imap.mailbox
     import mailtools.services.imap.view  # noqa: F401
 
 
@@ -93,29 +97,44 @@ class _Site:
     """What the engine asks before login, for one session."""
 
     def __init__(self, accounts: Accounts, peer: Peer, append_limit: int) -> None:
-        self.authority = Login(accounts, service="imap", address=peer.address)
+        self._accounts, self._address = accounts, peer.address
         self.user = ""
         self._append_limit = append_limit
 
+    @cached_property
+    def authority(self) -> Login:
+        from mailtools.services.access.login import Login  # at a login only
+
+        return Login(self._accounts, service="imap", address=self._address)
+
     @property
     def mechanisms(self) -> Sequence[str]:
-        return self.authority.mechanisms()
+        return self._accounts.mechanisms()
 
     def open(self, account: Account, /) -> ImapSession:
         try:
             if not account.maildir:
                 raise MailboxDisabled("This account has no mailbox")
-            preload()
-            become(account.uid, account.gid, account.name)
-            maildir = Maildir(account.maildir)
-            if not maildir.exists:
-                maildir.create()
+            session = _open(account, self._append_limit)
         except Failure as failure:
             reason = failure.detail or failure.text
             log.event("not-opened", user=account.name, proto="imap", reason=reason)
             raise
         self.user = account.name
-        return ImapSession(account.maildir, append_limit=self._append_limit)
+        return session
+
+
+def _open(account: Account, append_limit: int) -> ImapSession:
+    preload()
+    from mailtools.services.access.become import become
+    from mailtools.services.imap.mailbox import ImapSession
+    from mailtools.store.maildir import Maildir
+
+    become(account.uid, account.gid, account.name)
+    maildir = Maildir(account.maildir)
+    if not maildir.exists:
+        maildir.create()
+    return ImapSession(account.maildir, append_limit=append_limit)
 
 
 def open_maildir(path: str, append_limit: int) -> ImapSession:
@@ -123,13 +142,17 @@ def open_maildir(path: str, append_limit: int) -> ImapSession:
 
     Raises NoSuchFolder where there is none, or a Failure.
     """
+    preload()
+    from mailtools.services.access.become import become
+    from mailtools.services.imap.mailbox import ImapSession
+    from mailtools.store.disk import trouble
+
     try:
         owner = os.stat(f"{path}/cur")
     except FileNotFoundError:
         raise NoSuchFolder(detail=f"{path} is no Maildir: it has no cur/") from None
     except OSError as error:
         raise trouble(error, "open", path) from error
-    preload()
     if owner.st_uid != os.geteuid():
         become(owner.st_uid, owner.st_gid)
     return ImapSession(path, append_limit=append_limit)

@@ -1,4 +1,4 @@
-"""A Maildir as POP3 shows it, and the session that serves it (RFC 1939).
+"""A Maildir as POP3 shows it (RFC 1939).
 
 The drop lock keeps a second POP3 session out, as RFC 1939 4 asks. IMAP readers and deliverers do
 not know it and go on: the list of messages is that of the login, and a message that goes meanwhile
@@ -11,39 +11,22 @@ nothing, and its client fetches all again.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from io import FileIO
-from typing import TYPE_CHECKING
 
 from mailtools import log
 from mailtools.errors import (
     Failure,
-    MailboxDisabled,
     MailboxInUse,
-    NoSuchFolder,
     NoSuchMessage,
     SystemTrouble,
 )
-from mailtools.net.drive import drive
-from mailtools.net.stream import Stream
-from mailtools.protocol.pop3.server import Pop3Server
-from mailtools.services.access.accounts import Account, Accounts
-from mailtools.services.access.become import become
-from mailtools.services.access.login import Login
-from mailtools.services.access.networks import NOBODY, Networks
-from mailtools.services.reception.proxied import true_peer
 from mailtools.store.disk import BUFFER, trouble
 from mailtools.store.lock import hold_folder
 from mailtools.store.maildir import Maildir
 from mailtools.store.maildir_names import Message
 from mailtools.store.quota import Quota
 from mailtools.store.uidlist import UidList
-
-if TYPE_CHECKING:
-    import ssl
-
-    from mailtools.net.session import Peer
 
 LOCK = "mailtools-pop3.lock"  # used where the folder itself cannot be locked
 LAST = 1 << 32  # behind every POP3 order that a UID list can name
@@ -153,122 +136,3 @@ def _pieces(file: FileIO) -> Iterator[bytes]:
     with file:
         while data := file.read(BUFFER):
             yield data
-
-
-class Pop3Service:
-    """Serves POP3 sessions: `session(stream, peer)` is what the launcher calls for each."""
-
-    def __init__(
-        self,
-        accounts: Accounts,
-        *,
-        host: str,
-        certificates: Callable[[], ssl.SSLContext] | None = None,
-        implicit_tls: bool = False,
-        plaintext_login: bool = False,
-        proxies: Networks = NOBODY,
-    ) -> None:
-        """Take the accounts and the name to greet as.
-
-        `certificates` gives a TLS context for a session; `implicit_tls` starts TLS before the
-        greeting. `plaintext_login` takes passwords from the network without TLS. From `proxies` a
-        PROXY header is awaited, and believed.
-        """
-        self._accounts = accounts
-        self._host = host
-        self._certificates = certificates
-        self._implicit_tls = implicit_tls
-        self._plaintext_login = plaintext_login
-        self._proxies = proxies
-
-    def session(self, stream: Stream, connected: Peer) -> None:
-        """Serve one session to its end; raise ConnectionDied or TlsTrouble when it breaks."""
-        peer = true_peer(stream, connected, self._proxies)
-        if peer is None:
-            return
-        if self._implicit_tls:
-            assert self._certificates
-            stream.start_tls(self._certificates())
-        site = _Site(self._accounts, peer)
-        engine = Pop3Server(
-            site,
-            host=self._host,
-            tls=self._certificates is not None,
-            secure=self._implicit_tls,
-            # A pipe or a Unix socket has no wire that others could read.
-            plaintext_login=self._plaintext_login or not peer.address,
-        )
-        try:
-            drive(engine, stream, self._certificates)
-        finally:
-            engine.abort()
-            if site.drop:
-                note(site.drop, site.user, peer)
-
-
-class _Site:
-    """What the engine asks, for one session."""
-
-    def __init__(self, accounts: Accounts, peer: Peer) -> None:
-        self.authority = Login(accounts, service="pop3", address=peer.address)
-        self.user = ""
-        self.drop: Maildrop | None = None
-
-    @property
-    def mechanisms(self) -> Sequence[str]:
-        return self.authority.mechanisms()
-
-    def open(self, account: Account, /) -> Maildrop:
-        try:
-            if not account.maildir:
-                raise MailboxDisabled("This account has no mailbox")
-            become(account.uid, account.gid, account.name)
-            maildir = Maildir(account.maildir)
-            if not maildir.exists:
-                maildir.create()
-            self.drop = Maildrop(account.maildir)
-        except Failure as failure:
-            reason = failure.detail or failure.text
-            log.event("not-opened", user=account.name, proto="pop3", reason=reason)
-            raise
-        self.user = account.name
-        return self.drop
-
-
-def open_maildir(path: str) -> Maildrop:
-    """Open the Maildir at `path` without any login, as its owner where we are root.
-
-    Raises NoSuchFolder where there is none, MailboxInUse, or a Failure.
-    """
-    try:
-        owner = os.stat(f"{path}/cur")
-    except FileNotFoundError:
-        raise NoSuchFolder(detail=f"{path} is no Maildir: it has no cur/") from None
-    except OSError as error:
-        raise trouble(error, "open", path) from error
-    if owner.st_uid != os.geteuid():
-        become(owner.st_uid, owner.st_gid)
-    return Maildrop(path)
-
-
-def serve_maildir(drop: Maildrop, stream: Stream, peer: Peer) -> None:
-    """Serve a session that is logged in from the beginning, to its end."""
-    engine = Pop3Server(None, drop=drop)
-    try:
-        drive(engine, stream)
-    finally:
-        engine.abort()
-        note(drop, "", peer)
-
-
-def note(drop: Maildrop, user: str, peer: Peer) -> None:
-    """Log what a session did."""
-    log.event(
-        "closed",
-        user=user or None,
-        proto="pop3",
-        rip=peer.address or None,
-        messages=len(drop.sizes),
-        retrieved=drop.retrieved,
-        removed=drop.removed,
-    )

@@ -26,24 +26,22 @@ from mailtools.errors import (
 )
 from mailtools.mail.address import Address
 from mailtools.mail.envelope import SUBMITTED, Envelope, ForwardPath
-from mailtools.net.session import Peer
-from mailtools.net.stream import Stream
-from mailtools.protocol.sasl import server as sasl
 from mailtools.protocol.smtp.extensions import RELEASE_MOST
-from mailtools.services.access.accounts import Account, Accounts
-from mailtools.services.access.login import Login
 from mailtools.services.access.networks import NOBODY, Networks
 from mailtools.services.reception.intake import Entries, HeaderWork, Intake
-from mailtools.services.reception.received import Hop, protocol_name
 from mailtools.services.reception.room import ANY_ROOM, Room
-from mailtools.services.reception.submission import Submission
-from mailtools.store.queue import Queue
 
 if TYPE_CHECKING:
     from mailtools.net.crowd import Crowd
+    from mailtools.net.session import Peer
+    from mailtools.net.stream import Stream
+    from mailtools.protocol.sasl import server as sasl
     from mailtools.protocol.smtp.session import Sink
+    from mailtools.services.access.accounts import Account, Accounts
     from mailtools.services.reception.belief import Belief, Stranger
     from mailtools.services.reception.budget import Budget
+    from mailtools.services.reception.submission import Submission
+    from mailtools.store.queue import Queue
 
 FREE_ERRORS = 3  # refusals since the last message that are answered at once
 
@@ -109,7 +107,6 @@ class Reception:
         self.secure = False
         self.release_until = _release_until() if policy.submission else ""
         self._relay_client = "RELAYCLIENT" in os.environ  # UCSPI's word for it, tcprules(1)
-        self._login: Login | None = None
         self._begin: tuple[str, dict[str, str]] | None = None
         self._paths: dict[str, ForwardPath] = {}
         self._stranger: Stranger | None = None
@@ -137,8 +134,7 @@ class Reception:
         if policy.accounts is None or self._account is not None:
             return
         if self.secure or policy.plaintext_login:
-            self._login = Login(policy.accounts, service="submission", address=self._peer.address)
-            self.mechanisms = self._login.mechanisms()
+            self.mechanisms = policy.accounts.mechanisms()
         else:
             self.plaintext_refused = policy.starttls
 
@@ -173,8 +169,12 @@ class Reception:
 
     def authenticate(self, mechanism: str) -> sasl.Exchange[Account]:
         """Begin an authentication."""
-        assert self._login is not None
-        return sasl.start(mechanism, self._login)
+        from mailtools.protocol.sasl.server import start  # at a login only
+        from mailtools.services.access.login import Login
+
+        accounts = self._policy.accounts
+        assert accounts is not None
+        return start(mechanism, Login(accounts, service="submission", address=self._peer.address))
 
     def authenticated(self, mechanism: str, identity: Account) -> None:
         """Trust the peer with that account's rights."""

@@ -28,7 +28,6 @@ from mailtools.mail.address import Address
 from mailtools.mail.envelope import SUBMITTED, Envelope, ForwardPath
 from mailtools.protocol.smtp.extensions import RELEASE_MOST
 from mailtools.services.access.networks import NOBODY, Networks
-from mailtools.services.reception.intake import Entries, HeaderWork, Intake
 from mailtools.services.reception.room import ANY_ROOM, Room
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from mailtools.services.access.accounts import Account, Accounts
     from mailtools.services.reception.belief import Belief, Stranger
     from mailtools.services.reception.budget import Budget
+    from mailtools.services.reception.intake import Entries, HeaderWork
     from mailtools.services.reception.submission import Submission
     from mailtools.store.queue import Queue
 
@@ -243,6 +243,9 @@ class Reception:
 
     def data(self) -> Sink:
         """Give where the message goes."""
+        from mailtools.services.reception.intake import Intake  # at the first message
+        from mailtools.services.reception.received import Hop, protocol_name
+
         policy, peer = self._policy, self._peer
         assert self._begin is not None
         self._refusals = 0

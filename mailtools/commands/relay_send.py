@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from functools import cache
-from typing import TYPE_CHECKING
-
 import click
 
 from mailtools.cli import command, etc_option, spool_option
+from mailtools.commands.relay_parts import policies_of, resolver_of
 from mailtools.config import Config
 from mailtools.errors import Usage
 from mailtools.mail.address import parse_address
@@ -17,16 +14,12 @@ from mailtools.services.agent import deliver_once
 from mailtools.services.relay.agent import JOBS, RelayAgent
 from mailtools.services.relay.connections import Pool
 from mailtools.services.relay.dkim_keys import Keyring
-from mailtools.services.relay.mta_sts import StsPolicies
 from mailtools.services.relay.relay import Relay
 from mailtools.services.relay.route import Routes, parse_route
 from mailtools.services.relay.signing import Signing
 from mailtools.services.relay.smarthost import Smarthosts
-from mailtools.services.relay.tls_policy import VERIFIED, Contexts
+from mailtools.services.relay.tls_policy import Contexts
 from mailtools.services.relay.tls_rules import TlsRules
-
-if TYPE_CHECKING:
-    from mailtools.net.dns import Resolver
 
 
 @command("relay-send", mailer=True)
@@ -86,25 +79,9 @@ def build(config: Config, spool: str, via: str | None, lmtp: bool) -> RelayAgent
     config.check()
     keyring.refresh()
 
-    @cache
-    def resolver() -> Resolver:
-        from mailtools.net.dns import Resolver  # 75 ms: not where every route names an address
-
-        return Resolver(server)
-
-    contexts = Contexts()
-
-    def fetch(domain: str) -> bytes:
-        from mailtools.net.https import fetch  # rare: only for domains with MTA-STS
-
-        host = f"mta-sts.{domain}"
-        context = contexts.context(VERIFIED)
-        return fetch(host, "/.well-known/mta-sts.txt", resolver().addresses(host), context)
-
-    loop = Loop()
+    loop, contexts, resolver = Loop(), Contexts(), resolver_of(server)
     pool = Pool(loop, me, contexts.context)
-    kept = f"{spool}/mta-sts" if os.access(spool, os.W_OK) else ""
-    rules = TlsRules(rules_table, StsPolicies(resolver, fetch, kept))
+    rules = TlsRules(rules_table, policies_of(spool, resolver, contexts))
     relay = Relay(
         loop, pool, routes, resolver, credentials=smarthosts.login, rules=rules, signing=signing
     )

@@ -22,8 +22,10 @@ class Offer:
     def __init__(self, peer: str, lines: Iterable[str] = ()) -> None:
         """Read the lines of an EHLO reply behind the first; none for HELO."""
         self.peer = peer
+        self.lines = tuple(lines)
+        """As they came."""
         self._keywords: dict[str, str] = {}
-        for line in lines:
+        for line in self.lines:
             # "AUTH=" is how servers from before RFC 2554 wrote it.
             text = line.strip().upper().replace("AUTH=", "AUTH ", 1)
             keyword, _, parameters = text.partition(" ")

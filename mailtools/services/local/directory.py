@@ -64,6 +64,18 @@ class Target(NamedTuple):
     by_hand: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A name on the way that leads further: as it is looked up, and the line that says where to."""
+
+    name: str
+    place: str
+
+
+Steps = list[tuple[int, Step | Target]]
+"""A way as it was gone: names and ends, each with its depth."""
+
+
 class AccountsLike(Protocol):
     """What is asked of the accounts (services/access/accounts.py)."""
 
@@ -81,10 +93,20 @@ class _Way:
     targets: dict[tuple[object, ...], Target]
     trail: tuple[str, ...] = ()
     owner: str = ""
+    steps: Steps | None = None
+    """Where somebody wants to see it."""
 
     def add(self, target: Target) -> None:
         name = target.account.name if target.account else ""
         self.targets.setdefault((target.where, target.value, name), target)
+        self.note(target)
+
+    def note(self, step: Step | Target) -> None:
+        if self.steps is not None:
+            self.steps.append((len(self.trail), step))
+
+    def deeper(self, step: str, owner: str) -> _Way:
+        return _Way(self.targets, (*self.trail, step), owner, self.steps)
 
 
 class Directory:
@@ -138,11 +160,14 @@ class Directory:
         if len(targets) == 1 and targets[0].account:
             check_account(targets[0].account)
 
-    def resolve(self, address: Address) -> tuple[Target, ...]:
-        """Give where a local address leads, each end once; raise as `check` does."""
+    def resolve(self, address: Address, steps: Steps | None = None) -> tuple[Target, ...]:
+        """Give where a local address leads, each end once; raise as `check` does.
+
+        The way is added to `steps` as it is gone, also where it ends in a fault.
+        """
         self._aliases.refresh()
         self._virtual.refresh()
-        way = _Way({})
+        way = _Way({}, steps=steps)
         self._follow(address, way)
         return tuple(way.targets.values())
 
@@ -238,7 +263,8 @@ class Directory:
         owner = way.owner
         if file is self._aliases and self._aliases.get(f"owner-{key}") is not None:
             owner = f"owner-{key}@{address.domain or self.home}"
-        self._expand(words, address, _Way(way.targets, (*way.trail, step), owner), file)
+        way.note(Step(key, words[0].place))
+        self._expand(words, address, way.deeper(step, owner), file)
 
     def _expand(
         self,
@@ -268,8 +294,8 @@ class Directory:
                     if len(way.trail) >= DEPTH_MOST:
                         raise Misconfigured(detail=f"{word.place}: lists that include each other")
                     members, who = self._list(word)
-                    deeper = _Way(way.targets, (*way.trail, word.value), way.owner)
-                    self._expand(members, address, deeper, None, who)
+                    way.note(Step(f":include:{word.value}", word.place))
+                    self._expand(members, address, way.deeper(word.value, way.owner), None, who)
                 case Kind.NOTHING:
                     way.add(Target(Where.NOTHING))
                 case Kind.ERROR:

@@ -14,18 +14,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mailtools import log
-from mailtools.errors import Failure, NoAnswer, SystemTrouble, TlsTrouble
+from mailtools.errors import Failure, SystemTrouble, TlsTrouble
 from mailtools.mail.report import Report, report_failure
-from mailtools.net.local import is_local
 from mailtools.net.loop import Loop, Task
 from mailtools.protocol.smtp.transaction import Login, Outcome, Transaction
 from mailtools.services.agent import Job
-from mailtools.services.relay import exchangers, outgoing
+from mailtools.services.relay import outgoing
 from mailtools.services.relay.connections import Connection, Manner, Pool
 from mailtools.services.relay.exchangers import Target
+from mailtools.services.relay.plan import Planner, is_plain
 from mailtools.services.relay.route import Destination, Route, Routes
 from mailtools.services.relay.signing import Signing
-from mailtools.services.relay.tls_policy import OPPORTUNISTIC, VERIFIED, Level, TlsPolicy
+from mailtools.services.relay.tls_policy import OPPORTUNISTIC, VERIFIED
 from mailtools.services.relay.tls_rules import Planned, TlsRules
 from mailtools.trust.tls_required import TlsWish
 
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 ADDRESSES_MOST = 5  # addresses tried in one attempt (Postfix's smtp_mx_address_limit)
 SESSIONS_MOST = 2  # of them, hosts that answered (Postfix's smtp_mx_session_limit)
-
-_FOR_ROUTES = (Level.NONE, Level.MAY, Level.ENCRYPT, Level.VERIFY)
 
 Say = Callable[[Report], None]
 Credentials = Callable[[Route], "Login | None"]
@@ -58,11 +56,9 @@ class Relay:
     ) -> None:
         """Use `resolver` (made when first needed) for names; `port` is where exchangers listen."""
         self._signing = signing
-        self._rules = rules or TlsRules({})
-        self._loop, self._pool, self._routes, self._port = loop, pool, routes, port
+        self._planner = Planner(pool.me, resolver, rules, port=port)
+        self._loop, self._pool, self._routes = loop, pool, routes
         self._credentials = credentials
-        self._make_resolver = resolver
-        self._resolver: Resolver | None = None
         self.at_work = 0
         """Destinations of jobs under way."""
 
@@ -179,40 +175,10 @@ class Relay:
 
     def _plan(self, destination: Destination, wish: TlsWish) -> Task[Planned]:
         """Find the targets, each with what is asked of its TLS."""
-        route = destination.route
-        if route is None:
-            planned: Planned = yield self._loop.in_thread(
-                lambda: self._plan_domain(destination.domain, wish)
-            )
-            return planned
-        level = self._rules.static(route.host)
-        policy = TlsPolicy(level) if level in _FOR_ROUTES else OPPORTUNISTIC
-        if wish is TlsWish.REQUIRED and not policy.authenticates and not route.lmtp:
-            policy = VERIFIED
-        if "/" in route.host or ":" in route.host or route.host.replace(".", "").isdigit():
-            return [(Target(route.host, route.host, route.port), policy)]
-        addresses: list[str] = yield self._loop.in_thread(lambda: self._host_addresses(route.host))
-        targets = exchangers.interleaved([(route.host, addresses)], route.port)
-        return [(target, policy) for target in targets]
-
-    def _plan_domain(self, domain: str, wish: TlsWish) -> Planned:
-        resolver = self._dns()
-        targets = exchangers.find(domain, resolver, port=self._port, ours=self._is_us)
-        return self._rules.plan(domain, targets, resolver, wish)
-
-    def _host_addresses(self, host: str) -> list[str]:
-        """Look up a host the operator named: in DNS, and in /etc/hosts."""
-        import socket
-
-        found = list(self._dns().addresses(host)) if "." in host else []
-        if not found:
-            try:
-                infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-            except OSError:
-                # The operator's own setting: to be mended there, while the mail waits.
-                raise NoAnswer(f"The host {host} has no address", status="4.4.4") from None
-            found = list(dict.fromkeys(str(info[4][0]) for info in infos))
-        return found
+        if is_plain(destination):
+            return self._planner.plan(destination, wish)
+        planned: Planned = yield self._loop.in_thread(lambda: self._planner.plan(destination, wish))
+        return planned
 
     def _manner(self, destination: Destination) -> Task[Manner]:
         route = destination.route
@@ -223,16 +189,6 @@ class Relay:
             credentials = self._credentials
             login = yield self._loop.in_thread(lambda: credentials(route))
         return Manner(OPPORTUNISTIC, route.lmtp, route.implicit_tls, login, loops=False)
-
-    def _is_us(self, host: str, address: str) -> bool:
-        if host:
-            return host == self._pool.me.lower()
-        return self._port == 25 and is_local(address)
-
-    def _dns(self) -> Resolver:
-        if self._resolver is None:
-            self._resolver = self._make_resolver()
-        return self._resolver
 
 
 class _Attempt:

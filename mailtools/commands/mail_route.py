@@ -1,0 +1,68 @@
+"""mail-route: where mail for an address would go."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+
+import click
+
+from mailtools.cli import command, etc_option, spool_option
+from mailtools.commands.parts import accounts_of, directory_of, transports_of
+from mailtools.commands.relay_parts import policies_of, resolver_of
+from mailtools.config import Config
+from mailtools.mail.address import parse_address
+from mailtools.services.local.child import acting_as_owner
+from mailtools.services.people.dial import Dialler
+from mailtools.services.people.journey import Journey
+from mailtools.services.people.way_out import WayOut
+from mailtools.services.relay.plan import Planner
+from mailtools.services.relay.route import Routes
+from mailtools.services.relay.smarthost import Smarthosts
+from mailtools.services.relay.tls_policy import Contexts
+from mailtools.services.relay.tls_rules import TlsRules
+from mailtools.store.destinations import Destinations
+
+
+@command("mail-route")
+@etc_option
+@spool_option
+@click.option("--from", "sender", metavar="ADDRESS", default="", help="The reverse-path.")
+@click.option("--dial", is_flag=True, help="Call the first host that answers; send nothing.")
+@click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True)
+def main(*, etc: str, spool: str, sender: str, dial: bool, addresses: tuple[str, ...]) -> int:
+    """Show where mail for each ADDRESS would go: aliases, mailboxes, exchangers, TLS.
+
+    Nothing is sent. The exit code says what would become of it.
+    """
+    if sender:
+        parse_address(sender)
+    journey = build(Config(etc), spool, sender, dial=dial)
+    for address in addresses:
+        for line in journey.follow(address):
+            click.echo(line)
+    return journey.exit
+
+
+def build(config: Config, spool: str, sender: str, *, dial: bool) -> Journey:
+    """Read the settings, and make the journey of them; raise Misconfigured with all faults."""
+    directory = directory_of(config, accounts_of(config))
+    transports = transports_of(config)
+    me, contexts = config.line("me"), Contexts()
+    resolver = resolver_of(config.line("resolver"))
+    policies = policies_of(spool, resolver, contexts)
+    routes = Routes(config.mapping("routes"))
+    rules = TlsRules(config.mapping("tls-policy"), policies)
+    credentials = config.file("route-credentials")
+    config.check()
+
+    def as_owner() -> AbstractContextManager[None]:
+        """What is kept in the spool belongs to its owner, whoever asks."""
+        return acting_as_owner(spool) if os.path.isdir(spool) else nullcontext()
+
+    def way_out() -> WayOut:
+        dialler = Dialler(me, contexts) if dial else None
+        planner = Planner(me, resolver, rules)
+        return WayOut(routes, planner, policies, Smarthosts(credentials), as_owner, dialler=dialler)
+
+    return Journey(directory, transports, way_out, Destinations(f"{spool}/queue/dest"), sender)

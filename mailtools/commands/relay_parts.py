@@ -1,0 +1,39 @@
+"""What relay-send and mail-route build from the same control files: DNS, TLS and its rules."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
+
+from mailtools.services.relay.mta_sts import StsPolicies
+from mailtools.services.relay.tls_policy import VERIFIED, Contexts
+
+if TYPE_CHECKING:
+    from mailtools.net.dns import Resolver
+
+
+def resolver_of(server: str) -> Callable[[], Resolver]:
+    """Give what makes the resolver, once, when a name has to be looked up."""
+
+    @cache
+    def resolver() -> Resolver:
+        from mailtools.net.dns import Resolver  # 75 ms: not where every route names an address
+
+        return Resolver(server)
+
+    return resolver
+
+
+def policies_of(spool: str, resolver: Callable[[], Resolver], contexts: Contexts) -> StsPolicies:
+    """Make the MTA-STS policies, kept in the spool where that is ours to write."""
+
+    def fetch(domain: str) -> bytes:
+        from mailtools.net.https import fetch  # rare: only for domains with MTA-STS
+
+        host = f"mta-sts.{domain}"
+        context = contexts.context(VERIFIED)
+        return fetch(host, "/.well-known/mta-sts.txt", resolver().addresses(host), context)
+
+    return StsPolicies(resolver, fetch, f"{spool}/mta-sts" if os.access(spool, os.W_OK) else "")

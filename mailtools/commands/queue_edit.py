@@ -13,11 +13,15 @@ from mailtools.services.people.queue_edit import QueueEditor, each, ids_of
 @spool_option
 @click.argument(
     "verb",
-    type=click.Choice(["hold", "release", "retry", "expire", "remove", "show", "replay"]),
+    type=click.Choice(
+        ["hold", "release", "retry", "expire", "remove", "show", "replay", "unsuppress"]
+    ),
 )
 @click.argument("ids", nargs=-1)
 def main(spool: str, verb: str, ids: tuple[str, ...]) -> int:
     """Hold, release, retry, expire, remove, show or replay entries of the queue.
+
+    unsuppress takes addresses instead, and lets them be tried again.
 
     IDs come as arguments, or as the first words of the lines of stdin: `queue-list --to
     '*@example.net' | queue-edit hold`.
@@ -35,6 +39,7 @@ def main(spool: str, verb: str, ids: tuple[str, ...]) -> int:
         "expire": editor.expire,
         "remove": editor.remove,
         "show": show,
+        "unsuppress": editor.unsuppress,
         "replay": lambda source: click.echo(editor.replay(source)),
     }
     failures = each(ids or ids_of(sys.stdin), actions[verb])

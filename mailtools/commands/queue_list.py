@@ -10,6 +10,7 @@ from mailtools.errors import Usage
 from mailtools.services.people import queue_lines, queue_table
 from mailtools.services.people.queue_view import Choice, rows
 from mailtools.store.queue import Queue, State
+from mailtools.store.suppressed import Suppressed
 
 
 @command("queue-list")
@@ -22,6 +23,7 @@ from mailtools.store.queue import Queue, State
 @click.option("--state", type=click.Choice([state.value for state in State]), help="Only these.")
 @click.option("--ids", is_flag=True, help="The IDs alone.")
 @click.option("--json", is_flag=True, help="A JSON object a line.")
+@click.option("--suppressed", is_flag=True, help="Addresses that are not tried, instead.")
 @click.option("--table", is_flag=True, help="Counts by recipient domain and age in minutes.")
 def main(
     *,
@@ -33,13 +35,18 @@ def main(
     ids: bool,
     json: bool,
     table: bool,
+    suppressed: bool,
 ) -> None:
     """List entries of the queue, a line each: ID, state, size, age, paths, next try, reason."""
     seconds = duration(older)
     if seconds is None:
         raise Usage(f"--older {older}: a time is 300, 5min, 4h, 2d or 1w")
-    if ids + json + table > 1:
-        raise Usage("--ids, --json and --table do not go together")
+    if ids + json + table + suppressed > 1:
+        raise Usage("--ids, --json, --table and --suppressed do not go together")
+    if suppressed:
+        for one in Suppressed(f"{spool}/queue/suppress").all():
+            click.echo(queue_lines.suppression(one))
+        return
     now = time.time()
     choice = Choice(from_, to, seconds, State(state) if state else None)
     chosen = rows(Queue(f"{spool}/queue"), choice, now)

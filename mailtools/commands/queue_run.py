@@ -74,6 +74,7 @@ def _plan(etc: str, owner: tuple[int, int] | None) -> Plan:
         local_agents=max(config.number("local-agents"), 1),
         relay_agents=max(config.number("relay-agents"), 1),
         history=config.seconds("history"),
+        suppress=config.seconds("suppress"),
         rules=_hold_rules(config),
         owner=owner,
     )

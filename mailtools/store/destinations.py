@@ -5,12 +5,9 @@ and what was said last. Removing the file makes the destination tried again at o
 """
 
 import os
-import re
 from typing import NamedTuple
 
-from mailtools.store import disk
-
-_odd = re.compile(r"[^A-Za-z0-9.:\[\]_@=+-]")
+from mailtools.store import disk, file_name
 
 
 class Silence(NamedTuple):
@@ -83,7 +80,7 @@ class Destinations:
             for name in names:
                 silence = self._read(name)
                 if silence:
-                    self._known[_decode(name)] = silence
+                    self._known[file_name.decode(name)] = silence
         return self._known
 
     def _read(self, name: str) -> Silence | None:
@@ -96,15 +93,4 @@ class Destinations:
             return None
 
     def _path(self, name: str) -> str:
-        return f"{self._folder}/{_odd.sub(_encode, name)}"
-
-
-def _encode(match: re.Match[str]) -> str:
-    return "".join(f"%{octet:02X}" for octet in match[0].encode("utf-8", "surrogateescape"))
-
-
-def _decode(name: str) -> str:
-    octets = re.sub(
-        rb"%([0-9A-F]{2})", lambda match: bytes([int(match[1], 16)]), name.encode(errors="replace")
-    )
-    return octets.decode("utf-8", "replace")
+        return f"{self._folder}/{file_name.encode(name)}"

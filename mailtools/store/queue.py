@@ -30,7 +30,7 @@ from mailtools.store import disk, journal
 from mailtools.store.journal import Journal, Notice
 from mailtools.store.queue_id import arrival, is_id, make_id
 
-FOLDERS = ("tmp", "new", "wait", "hold", "log", "bad", "history", "dest")
+FOLDERS = ("tmp", "new", "wait", "hold", "log", "bad", "history", "dest", "suppress")
 HEAD_MOST = 64 * 1024 * 1024  # octets of envelope lines; beyond, it is no entry
 _HEAD_READ = 16384  # octets read at first: the envelope and most headers
 _minute = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}Z\Z")

@@ -524,3 +524,38 @@ def test_what_is_no_rule_is_said_with_its_line(host: Host) -> None:
     assert result.returncode == os.EX_CONFIG
     assert b"hold:2: 'sender x' is no rule" in result.stderr
     assert b"hold:3: 'host.test' is neither an IP address nor a network" in result.stderr
+
+
+def test_an_address_refused_as_unknown_is_not_tried_again_until_it_is_lifted(host: Host) -> None:
+    host.site.set("suppress", "30d")
+    first = host.put("bad@example.net", "bob@example.net")
+    log = host.run().stderr.decode()
+    assert f"suppressed id={first} to=bad@example.net status=5.1.1" in log
+    tried = host.tried
+    assert "relay-send bad@example.net,bob@example.net" in tried
+    # Local addresses are ours to know: they are looked up each time.
+    host.put("bad@example.org")
+    host.run()
+    second = host.put("BAD@example.net", "carol@example.net", sender="dora@example.com")
+    log = host.run().stderr.decode()
+    (line,) = [line for line in log.splitlines() if line.startswith(f"failed id={second} ")]
+    assert "to=BAD@example.net status=5.1.1" in line
+    assert "refused as unknown on 20" in line
+    assert "mx said 550 5.1.1 nobody; queue-edit unsuppress BAD@example.net" in line
+    assert f"notified id={second} of=failed to=dora@example.com" in log
+    assert "relay-send carol@example.net" in host.tried[len(tried) :]
+    shown = host.site.run("queue-list", "--suppressed").stdout.decode().splitlines()
+    assert [line.split("\t")[0] for line in shown] == ["bad@example.net"]
+    assert host.site.run("queue-edit", "unsuppress", "Bad@example.net").returncode == 0
+    assert host.site.run("queue-edit", "unsuppress", "Bad@example.net").returncode == os.EX_NOINPUT
+    host.put("bad@example.net")
+    host.run()
+    assert "relay-send bad@example.net" in host.tried
+
+
+def test_unknown_addresses_are_tried_where_nobody_asked_for_suppression(host: Host) -> None:
+    for _ in range(2):
+        host.put("bad@example.net", sender="")
+        host.run()
+    assert host.tried == ["relay-send bad@example.net"] * 2
+    assert list((host.site.queue / "suppress").iterdir()) == []

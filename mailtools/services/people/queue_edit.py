@@ -1,4 +1,7 @@
-"""What an operator does to entries: hold, release, retry, expire, remove, show, replay."""
+"""What an operator does to entries: hold, release, retry, expire, remove, show, replay.
+
+And to addresses that are suppressed: let them be tried again.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from mailtools import log
 from mailtools.errors import BadEntry, Failure, NoSuchEntry, SystemTrouble
 from mailtools.mail.report import FAILED, Report
-from mailtools.services.people.drop import become_owner
+from mailtools.services.access.become import become_owner
 from mailtools.services.people.queue_lines import EMPTY
 from mailtools.services.people.requeue import try_now
 from mailtools.store import history
 from mailtools.store.history import History
 from mailtools.store.queue import Place, Queue, State, read_from, read_head
+from mailtools.store.suppressed import Suppressed
 
 CHUNK = 65536
 
@@ -96,6 +100,11 @@ class QueueEditor:
         except BaseException:
             writer.abort()
             raise
+
+    def unsuppress(self, address: str) -> None:
+        """Let an address be tried again that another host refused as unknown."""
+        if not Suppressed(f"{self._queue.path}/suppress").lift(address):
+            raise NoSuchEntry(f"This address is not suppressed: {address}")
 
     def _place(self, id_: str) -> Place:
         place = self._queue.find(id_)

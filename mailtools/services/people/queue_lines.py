@@ -9,6 +9,7 @@ from typing import Any
 from mailtools.mail.reply import one_line
 from mailtools.services.people.queue_view import Row
 from mailtools.store.queue import State
+from mailtools.store.suppressed import Suppression
 
 EMPTY = "Mail queue is empty"
 ID_WIDTH = 34
@@ -100,6 +101,12 @@ def plain(row: Row, now: float) -> str:
         _moment(row.due),
         row.reason or "-",
     )
+    return "\t".join(one_line(column) for column in columns)
+
+
+def suppression(one: Suppression) -> str:
+    """Give an address that is not tried: it, since when, status and text, TAB between."""
+    columns = one.address, _moment(one.since), one.status, one.text
     return "\t".join(one_line(column) for column in columns)
 
 

@@ -7,6 +7,7 @@ its removal is the record. Whatever the disk refuses is tried again; until then 
 hand with what is known of it.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -16,13 +17,15 @@ from mailtools.mail.report import DELAYED, FAILED, Report
 from mailtools.services.queue.holding import HoldRules
 from mailtools.services.queue.notify import Notifier
 from mailtools.services.queue.schedule import Schedule, Terms, priority
-from mailtools.services.queue.transports import Transports
+from mailtools.services.queue.transports import Transports, is_local
 from mailtools.services.queue.worker import Assignment
 from mailtools.store import history
 from mailtools.store.destinations import Silence
 from mailtools.store.history import History
 from mailtools.store.queue import Entry, Place, Queue
+from mailtools.store.suppressed import Suppressed, Suppression
 
+UNKNOWN = frozenset(("5.1.1", "5.1.6", "5.1.10"))  # RFC 3463 3.2, RFC 7505: no such mailbox
 TIME_EXPIRED = "4.4.7"  # RFC 3463: delivery time expired
 
 
@@ -54,6 +57,9 @@ class Attempts:
         """`jitter` gives random numbers from 0 to 1."""
         self.rules = HoldRules()
         """What is held before its first attempt."""
+        self.suppress = 0.0
+        """How long an address is not tried that another host refused as unknown; 0: it is."""
+        self.suppressed = Suppressed(f"{queue.path}/suppress")
         self.schedule, self.transports, self.notifier = schedule, transports, notifier
         self.in_hand: dict[str, Work] = {}
         self.stuck: list[Work] = []
@@ -98,6 +104,8 @@ class Attempts:
 
     def _assignments(self, work: Work, now: float) -> list[Assignment]:
         entry = work.entry
+        if self.suppress:
+            self._fail_suppressed(work, now)
         pending = entry.pending
         if work.terms.returns and now >= work.terms.expires:
             # RFC 2852 4.1.2: by-mode R is not tried after its time.
@@ -118,11 +126,38 @@ class Attempts:
             for (agent, destination), addresses in paths.items()
         ]
 
+    def _fail_suppressed(self, work: Work, now: float) -> None:
+        for path in work.entry.pending:
+            if is_local(self.transports.find(path.address)[0]):
+                continue
+            one = self.suppressed.find(path.address)
+            if one and one.since > now - self.suppress:
+                since = time.strftime("%Y-%m-%d", time.gmtime(one.since))
+                text = (
+                    f"Not tried, since this address was refused as unknown on {since}: {one.text}; "
+                    f"queue-edit unsuppress {path.address} lifts that"
+                )
+                self._note(work, Report(path.address, FAILED, one.status, text), now)
+
     # -- reports ----------------------------------------------------------------------------------
 
     def reported(self, id_: str, report: Report, now: float) -> None:
         """Take in a report on a path of an entry in hand, and log it."""
         self._note(self.in_hand[id_], report, now)
+
+    def learn(self, assignment: Assignment, report: Report, now: float) -> None:
+        """Note an address that another host refused as unknown, so that it is not tried again."""
+        if report.action != FAILED or report.status not in UNKNOWN or not self.suppress:
+            return
+        if is_local(assignment.agent):
+            return
+        one = Suppression(report.forward_path, now, report.status, report.text)
+        try:
+            self.suppressed.add(one)
+        except Failure as failure:  # it is a hint
+            log.event("trouble", id=assignment.id, detail=failure.detail or failure.text)
+        else:
+            log.event("suppressed", id=assignment.id, to=report.forward_path, status=report.status)
 
     def over(self, id_: str, now: float) -> None:
         """Note that an assignment is over; with its last one, the entry's attempt ends."""

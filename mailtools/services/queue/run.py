@@ -48,6 +48,7 @@ class Plan(NamedTuple):
     relay_agents: int = 2
     history: float = 14 * 86400
     rules: HoldRules = HoldRules()
+    suppress: float = 0.0
     owner: tuple[int, int] | None = None
     """uid and gid of the queue, where we came as root: local-deliver is root, others the owner."""
 
@@ -65,7 +66,7 @@ class Run:
             plan.transports,
             random.random,
         )
-        self._attempts.rules = plan.rules
+        self._follow(plan)
         self._destinations = Destinations(f"{queue.path}/dest")
         self._history = History(f"{queue.path}/history")
         self._pools: dict[str, Pool] = {}
@@ -249,6 +250,8 @@ class Run:
         try:
             if self._history.begin_day(now):
                 self._history.sweep(now, self._plan.history)
+                if self._plan.suppress:
+                    self._attempts.suppressed.sweep(now - self._plan.suppress)
                 for path in sweep(self._queue, now):
                     log.event("swept", path=path)
         except Failure as failure:
@@ -295,6 +298,7 @@ class Run:
             return
         for assignment, report, over in found:
             self._attempts.reported(assignment.id, report, now)
+            self._attempts.learn(assignment, report, now)
             answered = report.status not in NO_ANSWER or report.action != DELAYED
             if not answered:
                 self._no_answer(pool, assignment, report, now)
@@ -358,7 +362,7 @@ class Run:
             return
         self._plan = plan
         self._attempts.schedule, self._attempts.transports = plan.schedule, plan.transports
-        self._attempts.rules = plan.rules
+        self._follow(plan)
         self._attempts.notifier = Notifier(self._queue, plan.me, plan.postmaster)
         self._destinations.forget()
         for command, pool in self._pools.items():
@@ -367,6 +371,9 @@ class Run:
             for worker in pool.workers:
                 worker.finish()  # its successor reads the control files afresh
         log.event("reread")
+
+    def _follow(self, plan: Plan) -> None:
+        self._attempts.rules, self._attempts.suppress = plan.rules, plan.suppress
 
     def _close(self) -> bool:
         """Let agents finish what they have, and take back what none of them has."""

@@ -1,5 +1,6 @@
 """Which agent takes a forward-path, and which destination it goes to."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 
 from mailtools.errors import BadAddress
@@ -7,6 +8,11 @@ from mailtools.mail.address import ascii_domain
 
 LOCAL = "local-deliver"
 RELAY = "relay-send"
+
+
+def is_local(agent: str) -> bool:
+    """Whether an agent's command line is that of local-deliver."""
+    return agent == LOCAL or os.path.basename(agent.partition(" ")[0]) == LOCAL
 
 
 class Transports:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mailtools.trust.iprev import Helo, IprevResult
 
 SIGNERS_TOLD = 2  # in a refusal
+TEXT_MOST = 480  # characters: a reply line has 512 octets, RFC 5321 4.5.3.1.5
 
 
 class Peer(Protocol):
@@ -194,10 +195,11 @@ def _refusal_text(dmarc: DmarcResult, spf: SpfResult, dkim: Sequence[DkimResult]
         words.append("none of them of its domain")
     dkim_words = ", ".join(words) or "no DKIM signature"
     asked = dmarc.record.domain if dmarc.record else dmarc.author
-    return (
+    text = (
         f"Not from {dmarc.author}: DMARC failed, and _dmarc.{asked} asks to "
         f"{dmarc.disposition} such mail; {spf_words}; {dkim_words}"
     )
+    return text[:TEXT_MOST]
 
 
 def _dkim_word(found: Sequence[DkimResult]) -> str:

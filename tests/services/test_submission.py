@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailtools.services.reception.submission import mend_header
+from mailtools.services.reception.mending import mend_header
 
 
 def mended(header: bytes) -> bytes:

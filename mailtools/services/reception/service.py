@@ -55,6 +55,15 @@ class SmtpService:
                 self.policy.crowd.leave()
 
 
+def preload() -> None:
+    """Load what a session needs later than its banner: a listener does it before it forks."""
+    import mailtools.services.access.app_passwords
+    import mailtools.services.access.checkpassword
+    import mailtools.services.access.login
+    import mailtools.services.reception.intake
+    import mailtools.services.reception.mending  # noqa: F401
+
+
 def turn_away(name: str) -> Callable[[Failure], bytes]:
     """Give the function that says in SMTP's words that there can be no session now."""
 

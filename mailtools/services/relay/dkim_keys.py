@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from mailtools.trust.lookup import is_name
 
 if TYPE_CHECKING:
     from mailtools.trust.dkim_sign import Signer
+    from mailtools.trust.keys import PrivateKey
 
 NAME = "dkim-keys"
 FOLDER = "dkim"
@@ -52,6 +53,10 @@ class KeyLine:
     def name(self) -> str:
         """Where DNS has its public half."""
         return f"{self.selector}._domainkey.{self.domain}"
+
+    def named(self, selector: str) -> KeyLine:
+        """Give the line with another selector."""
+        return replace(self, selector=selector)
 
     def __str__(self) -> str:
         """The line as it is written."""
@@ -128,6 +133,16 @@ def key_path(etc: str, line: KeyLine) -> str:
     return f"{etc}/{FOLDER}/{line.name}.pem"
 
 
+def load_key(path: str) -> PrivateKey:
+    """Read a private key; raise Misconfigured, also where others can read it."""
+    from mailtools.trust.keys import load_private_key  # cryptography, when it is called
+
+    try:
+        return load_private_key(read_secret(path))
+    except Misconfigured as fault:
+        raise Misconfigured(detail=fault.detail or f"{path}: {fault.text}") from None
+
+
 class Keyring:
     """The keys that sign now, by domain."""
 
@@ -174,15 +189,9 @@ class Keyring:
         known = self._loaded.get(path)
         if known and known[0] == stamp:
             return known[1]
-        # hashlib and cryptography: only where something is signed
-        from mailtools.trust.dkim_sign import Signer
-        from mailtools.trust.keys import load_private_key
+        from mailtools.trust.dkim_sign import Signer  # hashlib: only where something is signed
 
-        try:
-            key = load_private_key(read_secret(path))
-        except Misconfigured as fault:
-            raise Misconfigured(detail=fault.detail or f"{path}: {fault.text}") from None
-        signer = Signer(line.domain, line.selector, key)
+        signer = Signer(line.domain, line.selector, load_key(path))
         self._loaded[path] = stamp, signer
         return signer
 

@@ -15,7 +15,7 @@ from mailtools.errors import Usage
 from mailtools.net.serve import serve
 from mailtools.protocol.smtp.session import Settings
 from mailtools.services.reception.room import Room
-from mailtools.services.reception.service import SmtpService, turn_away
+from mailtools.services.reception.service import SmtpService, preload, turn_away
 from mailtools.services.reception.session import Policy
 from mailtools.services.reception.submission import Submission
 from mailtools.store.queue import Queue
@@ -60,7 +60,8 @@ def main(
         )
 
     name = Config(etc).line("me")
-    serve(setup, listen=listen, limit=limit, refuse=turn_away(name), note=log.event)
+    refuse = turn_away(name)
+    serve(setup, listen=listen, limit=limit, refuse=refuse, note=log.event, preload=preload)
 
 
 def build(

@@ -14,6 +14,7 @@ from mailtools.config import Config
 from mailtools.errors import Usage
 from mailtools.net.serve import serve
 from mailtools.protocol.smtp.session import Settings
+from mailtools.services.access.become import become_owner
 from mailtools.services.reception.room import Room
 from mailtools.services.reception.service import SmtpService, preload, turn_away
 from mailtools.services.reception.session import Policy
@@ -59,9 +60,20 @@ def main(
             listener=bool(listen),
         )
 
-    name = Config(etc).line("me")
-    refuse = turn_away(name)
-    serve(setup, listen=listen, limit=limit, refuse=refuse, note=log.event, preload=preload)
+    def settle() -> None:
+        become_owner(f"{spool}/queue")
+        Queue(f"{spool}/queue").create()
+
+    refuse = turn_away(Config(etc).line("me"))
+    serve(
+        setup,
+        listen=listen,
+        limit=limit,
+        refuse=refuse,
+        note=log.event,
+        preload=preload,
+        settle=settle,
+    )
 
 
 def build(
@@ -112,7 +124,6 @@ def build(
     )
     proxies = networks_of(config, "proxies")
     config.check()
-    policy.queue.create()
     return SmtpService(policy, settings, context, tls, proxies)
 
 

@@ -42,6 +42,7 @@ class Pool:
         refuse: Callable[[Failure], bytes],
         note: Note,
         *,
+        settle: Callable[[], None],
         ours: bool,
     ) -> None:
         """Take what `serve` was given; the sockets listen already, and are `ours` to shut down."""
@@ -51,6 +52,7 @@ class Pool:
         self._limit = limit
         self._refuse = refuse
         self._note = note
+        self._settle = settle
         self._board = mmap.mmap(-1, limit)
         self._slots: dict[int, int] = {}  # process → slot
         self._old: set[int] = set()  # processes of a generation that was told to end
@@ -204,6 +206,7 @@ class Pool:
                 signal.signal(number, signal.SIG_IGN)  # the master's pipe says when to end
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.close(self._stop_out)
+            self._settle()
             self._serve(session, slot)
             code = os.EX_OK
         except BaseException:

@@ -31,13 +31,15 @@ def serve(
     refuse: Callable[[Failure], bytes],
     note: Note,
     preload: Callable[[], None] = lambda: None,
+    settle: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve sessions in the way this process was launched; return when there are no more.
 
     `setup` reads settings and gives the session function; a listener calls it again on SIGHUP.
     `refuse` says in the protocol's words that there can be no session now. `note` logs an event.
     `preload` loads what sessions need later than their banner: a listener does it before it forks.
-    Raises what `setup` raises, after the peer was refused.
+    `settle` is called in each process that serves, between `setup` and its first session: there it
+    gives up root. Raises what `setup` raises, after the peer was refused.
     """
     handed = [] if listen else _passed_sockets() or _standard_input()
     listening = [open_listener(where) for where in listen]
@@ -46,18 +48,23 @@ def serve(
         from mailtools.net.pool import Pool  # only listeners pay for it
 
         preload()
-        Pool(setup, listening, limit, refuse, note, ours=bool(listen)).run()
+        Pool(setup, listening, limit, refuse, note, settle=settle, ours=bool(listen)).run()
         return
-    _serve_one(setup, handed[0] if handed else None, refuse, note)
+    _serve_one(setup, handed[0] if handed else None, refuse, note, settle)
 
 
 def _serve_one(
-    setup: Setup, sock: socket.socket | None, refuse: Callable[[Failure], bytes], note: Note
+    setup: Setup,
+    sock: socket.socket | None,
+    refuse: Callable[[Failure], bytes],
+    note: Note,
+    settle: Callable[[], None],
 ) -> None:
     stream = Stream(sock)
     try:
         try:
             session = setup()
+            settle()
         except Failure as failure:
             stream.write(refuse(failure))
             raise

@@ -1,4 +1,4 @@
-"""Become the owner of a mailbox, for good: after a login nothing runs as root any more."""
+"""Become the owner of a mailbox or of the queue, for good: nothing runs as root any more."""
 
 import os
 
@@ -26,6 +26,23 @@ def become(uid: int, gid: int, user: str = "") -> None:
         os.setuid(uid)
     except OSError as error:
         raise SystemTrouble(detail=f"cannot become uid {uid}: {error.strerror}") from error
+
+
+def become_owner(path: str) -> None:
+    """Give up root for the owner of a folder: what we write there must be theirs to read."""
+    if os.geteuid() == 0:
+        become(*owner_of(path))
+
+
+def owner_of(path: str) -> tuple[int, int]:
+    """Give uid and gid of `path`, or of the nearest folder above it that is there."""
+    try:
+        about = os.stat(path)
+    except FileNotFoundError:
+        return owner_of(os.path.dirname(os.path.abspath(path)))
+    except OSError as error:
+        raise SystemTrouble(detail=f"cannot look at {path}: {error.strerror}") from error
+    return about.st_uid, about.st_gid
 
 
 def _take_groups(user: str, uid: int, gid: int) -> None:

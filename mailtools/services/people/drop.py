@@ -24,7 +24,7 @@ from mailtools.errors import (
 )
 from mailtools.mail.dates import format_date_field
 from mailtools.mail.report import RELAYED, Report, report_failure
-from mailtools.services.access.become import become
+from mailtools.services.access.become import become_owner
 from mailtools.services.people.inject import Letter
 from mailtools.store.queue import Queue
 
@@ -51,18 +51,6 @@ def _can_make(path: str) -> bool:
         if os.path.isdir(path):
             return os.access(path, os.W_OK | os.X_OK)
     return False
-
-
-def become_owner(path: str) -> None:
-    """Give up root for the owner of a folder: what we write must be the queue run's to read."""
-    try:
-        about = os.stat(path)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise SystemTrouble(detail=f"cannot look at {path}: {error.strerror}") from error
-    if os.geteuid() == 0 and about.st_uid != 0:
-        become(about.st_uid, about.st_gid)
 
 
 def into_queue(path: str, letter: Letter, me: str) -> str:

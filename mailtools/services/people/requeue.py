@@ -6,7 +6,7 @@ the attempt is made.
 
 from mailtools.errors import BadAddress, BadEntry, NoSuchEntry
 from mailtools.mail.address import ascii_domain
-from mailtools.services.people.drop import become_owner
+from mailtools.services.access.become import become_owner
 from mailtools.store.destinations import Destinations
 from mailtools.store.queue import Entry, Place, Queue
 

@@ -2,22 +2,21 @@
 
 import os
 
+from mailtools.services.access.become import owner_of
+
 
 def become_owner(path: str) -> tuple[int, int] | None:
-    """Where we are root, act as the owner of `path` from now on; give his uid and gid.
+    """Where we are root, act as the owner of `path` from now on; give uid and gid.
 
     The real uid stays root, so that agents can be started as root or as the owner; everything else
     (files, locks, DSNs) is done as the owner. None where there is nothing to drop.
     """
     if os.geteuid() != 0:
         return None
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None  # what is missing is said by whoever opens it
-    if status.st_uid == 0:
+    uid, gid = owner_of(path)
+    if uid == 0:
         return None
     os.setgroups([])
-    os.setegid(status.st_gid)
-    os.seteuid(status.st_uid)
-    return status.st_uid, status.st_gid
+    os.setegid(gid)
+    os.seteuid(uid)
+    return uid, gid

@@ -30,6 +30,13 @@ KEY = new_private_key("ed25519")
 IP = "203.0.113.9"
 BOB = parse_address("bob@example.org")
 ZONE = {
+    ("x.test", "A"): "192.0.2.1",
+    ("six.test", "AAAA"): "2001:db8::1",
+    ("strict.test", "A"): "192.0.2.7",
+    ("mail.test", "MX"): "10 mx.test",
+    ("null.test", "MX"): "0 ",
+    ("null.test", "A"): "192.0.2.1",
+    ("text.test", "TXT"): "nothing else",
     ("strict.test", "TXT"): "v=spf1 ip4:192.0.2.7 -all",
     ("_dmarc.strict.test", "TXT"): "v=DMARC1; p=reject",
     ("_dmarc.wary.test", "TXT"): "v=DMARC1; p=quarantine",
@@ -222,6 +229,32 @@ def test_lists_are_asked_once_and_only_when_they_matter(dns: Dns, queue: Queue) 
     dns.asked.clear()
     stranger.rcpt("mx.test", "a@x.test", BOB)
     assert dns.asked == []
+
+
+@pytest.mark.parametrize(
+    ("sender", "status"),
+    [
+        ("", ""),
+        ("a@x.test", ""),
+        ("a@six.test", ""),
+        ("a@mail.test", ""),
+        ("a@[192.0.2.1]", ""),
+        ("a@dead.test", ""),
+        ("a@null.test", "5.7.27"),
+        ("a@text.test", "5.1.8"),
+        ("a@nowhere.test", "5.1.8"),
+    ],
+)
+def test_a_sender_whom_no_bounce_could_reach(
+    dns: Dns, queue: Queue, sender: str, status: str
+) -> None:
+    dns.dead.add("dead.test")
+    said = ""
+    try:
+        meet(belief_of(dns, queue)).rcpt("mx.test", sender, BOB)
+    except PolicyRefused as refusal:
+        said = refusal.status
+    assert said == status
 
 
 def test_a_dead_list_refuses_nobody(dns: Dns, queue: Queue, log: list[str]) -> None:

@@ -23,7 +23,8 @@ ZONE = {
     "bank.test": {"TXT": ['"v=spf1 ip4:192.0.2.7 -all"'], "A": ["192.0.2.7"]},
     "_dmarc.bank.test": {"TXT": ['"v=DMARC1; p=reject"']},
     "s._domainkey.bank.test": {"TXT": [f'"{KEY.record()}"']},
-    "shop.test": {"TXT": ['"v=spf1 -all"']},
+    "list.test": {"MX": ["0 ."]},
+    "shop.test": {"A": ["192.0.2.8"], "TXT": ['"v=spf1 -all"']},
     "_dmarc.shop.test": {"TXT": ['"v=DMARC1; p=quarantine"']},
     "plain.test": {"A": ["192.0.2.8"]},
     "mx.bank.test": {"A": ["192.0.2.7"]},
@@ -265,6 +266,14 @@ def test_a_list_that_refuses_to_answer_is_no_listing(strict: Site, dns: DnsServe
     server = strict.listen("smtpd-accept")
     with client(server, BAD) as smtp:
         assert sent(smtp, "a@plain.test", message("a@plain.test"))[0] == 250
+
+
+def test_a_sender_that_takes_no_mail(strict: Site) -> None:
+    server = strict.listen("smtpd-accept")
+    with client(server, BAD) as smtp:
+        for sender, status in (("a@list.test", "5.7.27"), ("a@nowhere.test", "5.1.8")):
+            code, said = sent(smtp, sender, message("a@plain.test"))
+            assert (code, said.split()[0]) == (550, status)
 
 
 def test_our_own_name_is_nobody_elses(strict: Site) -> None:

@@ -17,13 +17,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mailtools.errors import DnsTrouble, PolicyRefused
+from mailtools.errors import BadAddress, DnsTrouble, PolicyRefused
+from mailtools.mail.address import ascii_domain, is_literal
 from mailtools.services.reception.client_lists import ClientLists
 from mailtools.services.reception.greylist import Greylist, client_name
 from mailtools.services.reception.judgement import Case, Judged
 from mailtools.trust.dnsbl import DnsblVerdict
 from mailtools.trust.iprev import Helo, IprevResult, check_helo_name, check_iprev
-from mailtools.trust.lookup import Answer, Lookup
+from mailtools.trust.lookup import Answer, Lookup, is_name, parse_mx
 from mailtools.trust.spf import Spf, SpfResult, check_mail_from
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Stranger:
             return
         if self.helo(hello) is Helo.OURS:
             raise PolicyRefused(f"You are not {hello}: that is this host's name")
+        self._check_sender(reverse_path)
         listed = self.listed()
         if belief.lists and belief.lists.refuses(listed):
             lookup = belief.patient()
@@ -94,6 +96,21 @@ class Stranger:
         if belief.greylist and listed.score >= 0:
             client = self.client(hello, reverse_path)
             belief.greylist.check(client, reverse_path, str(forward_path), belief.clock())
+
+    def _check_sender(self, reverse_path: str) -> None:
+        """Raise PolicyRefused for a domain that takes no mail: no bounce could ever reach it."""
+        try:
+            domain = ascii_domain(reverse_path.rpartition("@")[2]).rstrip(".")
+            if is_literal(domain) or not is_name(domain):
+                return
+            ask = self._belief.patient()
+            exchangers = ask(domain, "MX").records
+            if len(exchangers) == 1 and not parse_mx(exchangers[0])[1]:  # RFC 7505 4.2
+                raise PolicyRefused(f"{domain} takes no mail (null MX)", status="5.7.27")
+            if not exchangers and not any(ask(domain, kind).records for kind in ("A", "AAAA")):
+                raise PolicyRefused(f"There is no mail domain {domain}", status="5.1.8")
+        except (BadAddress, DnsTrouble):
+            return
 
     def sink(
         self,

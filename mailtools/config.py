@@ -118,12 +118,23 @@ hold | lines | none | queue-run | New messages that are held: `from PATTERN`, `t
 `client NETWORK`, with * and ? in patterns.
 suppress | duration | 0 | queue-run | How long an address that another host refused as unknown \
 (5.1.1, 5.1.6, 5.1.10) fails at once; 0: it is tried.
+destination-limits | map | none | queue-run | What a destination takes: \
+`domain:connections` or `domain:connections/messages-per-minute`; an empty domain is all others, \
+`.domain` its subdomains.
 local-agents | number | 2 | queue-run | How many local-deliver processes run.
 relay-agents | number | 2 | queue-run | How many relay-send processes run.
 resolver | line | the system's | relay-send, smtpd-accept, mail-dkim | The DNS server to ask: \
 address or address:port.
 tls-certificate | path | none | smtpd-accept, pop3d, imapd | The certificate chain, PEM.
 tls-key | path | the certificate's file | smtpd-accept, pop3d, imapd | The private key, PEM.
+tls-certificates | lines | none | smtpd-accept, pop3d, imapd | More certificates: `name: \
+certificate key`, PEM files, for clients that ask for that host name; `*.domain` is any name in \
+it, `*` every one. Two lines of a name make a pair, RSA and ECDSA.
+tls-tickets | flag | yes | smtpd-accept, pop3d, imapd | Whether TLS sessions may be resumed by \
+tickets.
+tls-clients | path | none | smtpd-accept, pop3d, imapd | Certificates of clients, or of \
+authorities that issue them, PEM. Clients are asked for one while an account has the extra field \
+cert; one that is not of this file ends the handshake.
 plaintext-login | flag | no | smtpd-accept, pop3d, imapd | Whether passwords are taken without \
 TLS (never on a network that others can read).
 """

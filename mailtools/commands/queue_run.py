@@ -11,6 +11,7 @@ from mailtools.commands.parts import home_of, schedule_of, transports_of
 from mailtools.config import Config
 from mailtools.services.queue import selection
 from mailtools.services.queue.holding import HoldRules
+from mailtools.services.queue.limits import Limits, parse_limit
 from mailtools.services.queue.privileges import become_owner
 from mailtools.services.queue.run import Plan, Run
 from mailtools.services.queue.selection import Selection
@@ -75,6 +76,7 @@ def _plan(etc: str, owner: tuple[int, int] | None) -> Plan:
         relay_agents=max(config.number("relay-agents"), 1),
         history=config.seconds("history"),
         suppress=config.seconds("suppress"),
+        limits=_limits(config),
         rules=_hold_rules(config),
         owner=owner,
     )
@@ -92,6 +94,18 @@ def _hold_rules(config: Config) -> HoldRules:
         else:
             found.append(line)
     return HoldRules(found)
+
+
+def _limits(config: Config) -> Limits:
+    found = {}
+    for name, value in config.mapping("destination-limits").items():
+        try:
+            parse_limit(value)
+        except ValueError as error:
+            config.fault("destination-limits", 0, f"{name}: {error}")
+        else:
+            found[name] = value
+    return Limits(found)
 
 
 def _prepare(etc: str, spool: str) -> None:

@@ -559,3 +559,15 @@ def test_unknown_addresses_are_tried_where_nobody_asked_for_suppression(host: Ho
         host.run()
     assert host.tried == ["relay-send bad@example.net"] * 2
     assert list((host.site.queue / "suppress").iterdir()) == []
+
+
+def test_a_rate_of_a_destination_makes_the_pass_wait_for_it(host: Host) -> None:
+    host.site.set("destination-limits", "example.net:1/1200")
+    for _ in range(3):
+        host.put("carol@example.net", sender="")
+    assert host.run().returncode == 0
+    assert host.tried == ["relay-send carol@example.net"] * 3
+    host.site.set("destination-limits", "example.net:none")
+    result = host.run()
+    assert result.returncode == os.EX_CONFIG
+    assert b"example.net: 'none' is no limit" in result.stderr

@@ -6,6 +6,7 @@ import time
 from mailtools import log
 from mailtools.errors import Misconfigured
 from mailtools.services.queue.deal import Dealer
+from mailtools.services.queue.limits import Limits
 from mailtools.services.queue.transports import LOCAL
 from mailtools.services.queue.worker import Assignment, Worker
 
@@ -18,11 +19,14 @@ RESTART_MOST = 60.0  # seconds between starts of an agent that dies at once
 class Pool:
     """Agents of one kind, and the work that waits for them."""
 
-    def __init__(self, command: list[str], count: int, user: tuple[int, int] | None) -> None:
+    def __init__(
+        self, command: list[str], count: int, user: tuple[int, int] | None, limits: Limits
+    ) -> None:
         """`command` as exec takes it; at most `count` processes, as `user` (uid, gid) if given."""
         self.command = command
         self.count = count
-        self.dealer: Dealer[Assignment] = Dealer(limited=os.path.basename(command[0]) != LOCAL)
+        limited = os.path.basename(command[0]) != LOCAL
+        self.dealer: Dealer[Assignment] = Dealer(limited=limited, limits=limits)
         self.workers: list[Worker] = []
         self._user = user
         self._deaths = 0

@@ -21,6 +21,7 @@ from mailtools.mail.report import DELAYED, Report
 from mailtools.services.queue.agents import Pool
 from mailtools.services.queue.attempt import Attempts
 from mailtools.services.queue.holding import HoldRules
+from mailtools.services.queue.limits import Limits
 from mailtools.services.queue.lookout import GATHER, Lookout
 from mailtools.services.queue.notify import Notifier
 from mailtools.services.queue.schedule import Schedule
@@ -49,6 +50,7 @@ class Plan(NamedTuple):
     history: float = 14 * 86400
     rules: HoldRules = HoldRules()
     suppress: float = 0.0
+    limits: Limits = Limits()
     owner: tuple[int, int] | None = None
     """uid and gid of the queue, where we came as root: local-deliver is root, others the owner."""
 
@@ -183,6 +185,8 @@ class Run:
         for pool in self._pools.values():
             if pool.dealer.waiting and pool.restart > 0:
                 pauses.append(pool.restart)
+            if pool.dealer.waiting and pool.with_room():
+                pauses.append(pool.dealer.pause)
         return max(min(pauses), 0.0)
 
     # -- the queue --------------------------------------------------------------------------------
@@ -269,7 +273,7 @@ class Run:
             local = name == LOCAL
             count = self._plan.local_agents if local else self._plan.relay_agents
             user = (0, 0) if local and self._plan.owner else self._plan.owner
-            pool = self._pools[command] = Pool(words, count, user)
+            pool = self._pools[command] = Pool(words, count, user, self._plan.limits)
         return pool
 
     def _start(self, pool: Pool) -> None:
@@ -368,6 +372,7 @@ class Run:
         for command, pool in self._pools.items():
             local = os.path.basename(shlex.split(command)[0]) == LOCAL
             pool.count = plan.local_agents if local else plan.relay_agents
+            pool.dealer.obey(plan.limits)
             for worker in pool.workers:
                 worker.finish()  # its successor reads the control files afresh
         log.event("reread")

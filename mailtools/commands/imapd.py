@@ -41,7 +41,7 @@ def _by_hand(etc: str, path: str) -> Session:
 def _service(etc: str, spool: str, tls: bool) -> Session:
     config = Config(etc)
     accounts = accounts_of(config, state=f"{spool}/accounts")
-    context = tls_of(config, needed=tls)
+    context = tls_of(config, needed=tls, accounts=accounts)
     host, plaintext = config.line("me"), config.flag("plaintext-login")
     append_limit = config.octets("message-size")
     proxies = networks_of(config, "proxies")

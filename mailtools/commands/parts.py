@@ -111,21 +111,47 @@ def transports_of(config: Config) -> Transports:
     )
 
 
-def tls_of(config: Config, *, needed: bool) -> Callable[[], SSLContext] | None:
+def tls_of(
+    config: Config, *, needed: bool, accounts: Accounts | None = None
+) -> Callable[[], SSLContext] | None:
     """Give what makes the TLS context; None where no certificate is named.
 
-    `needed` makes that a fault. What is wrong with the files is raised as Misconfigured.
+    `needed` makes that a fault. Where one of `accounts` has a client certificate, clients are asked
+    for theirs. What is wrong with the files is raised as Misconfigured.
     """
     certificate, key = config.path("tls-certificate"), config.path("tls-key")
     if not certificate:
         if needed:
             config.fault("tls-certificate", 0, "is missing, and --tls needs it")
         return None
-    from mailtools.net.tls import Certificates  # ssl costs 10 ms: only where TLS is offered
+    from mailtools.net.tls import Certificates, Chain  # ssl costs 10 ms: only where TLS is offered
+    from mailtools.services.access.certificate import wanted
 
-    certificates = Certificates(certificate, key)
+    chains = [Chain("", certificate, key or certificate)]
+    chains += (Chain(*parts) for parts in _named_chains(config))
+    certificates = Certificates(
+        chains,
+        tickets=config.flag("tls-tickets"),
+        clients=config.path("tls-clients") if accounts is not None else "",
+        ask_clients=lambda: accounts is not None and wanted(accounts),
+    )
     certificates.context()  # what is wrong with it is said now
     return certificates.context
+
+
+def _named_chains(config: Config) -> list[tuple[str, str, str]]:
+    """Read tls-certificates: name ("" for `*`), certificate and key of each line."""
+    found = []
+    for number, text in enumerate(config.lines("tls-certificates"), 1):
+        name, colon, rest = text.partition(":")
+        paths = [os.path.join(config.folder, os.path.expanduser(path)) for path in rest.split()]
+        if not colon or not 1 <= len(paths) <= 2:
+            what = "`name: certificate key` expected, or one file with both"
+            config.fault("tls-certificates", number, what)
+            continue
+        plain = name.strip().lower().rstrip(".")
+        found.append(("" if plain == "*" else plain, paths[0], paths[-1]))
+    return found
 
 
 def networks_of(config: Config, name: str) -> Networks:

@@ -38,7 +38,7 @@ def _by_hand(path: str) -> Session:
 def _service(etc: str, spool: str, tls: bool) -> Session:
     config = Config(etc)
     accounts = accounts_of(config, state=f"{spool}/accounts")
-    context = tls_of(config, needed=tls)
+    context = tls_of(config, needed=tls, accounts=accounts)
     host, plaintext = config.line("me"), config.flag("plaintext-login")
     proxies = networks_of(config, "proxies")
     config.check()

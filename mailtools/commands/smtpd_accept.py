@@ -87,8 +87,8 @@ def build(
 ) -> SmtpService:
     """Read the settings, and make the service of them; raise Misconfigured with all faults."""
     me, separators = config.line("me"), config.line("extension-separators")
-    context = tls_of(config, needed=tls)
     accounts = accounts_of(config, state=f"{os.path.dirname(queue)}/accounts")
+    context = tls_of(config, needed=tls, accounts=accounts if submission else None)
     directory = directory_of(config, accounts)
     home = directory.home
     policy = Policy(

@@ -4,43 +4,103 @@ from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from mailtools.errors import Misconfigured
 
 
-class Certificates:
-    """A server's certificate chain and key; `context` follows the files as they are renewed."""
+class Chain(NamedTuple):
+    """A certificate chain and its key, PEM files, and the host name that it is for.
 
-    def __init__(self, certificate: str, key: str = "") -> None:
-        """Name the PEM files; without `key` the certificate's file holds it too."""
-        self._files = (certificate, key or certificate)
-        self._stamp: tuple[tuple[int, int], ...] = ()
+    `name` is "" for who asks for no name, or for one that has no chain of its own; `*.example.org`
+    is any one label before that domain. Several chains of a name, RSA and ECDSA, are a choice.
+    """
+
+    name: str
+    certificate: str
+    key: str
+
+
+class Certificates:
+    """A server's certificates; `context` follows the files as they are renewed."""
+
+    def __init__(
+        self,
+        chains: Sequence[Chain],
+        *,
+        tickets: bool = True,
+        clients: str = "",
+        ask_clients: Callable[[], bool] = bool,
+    ) -> None:
+        """Take the chains; one of them at least is for the name "".
+
+        `tickets`: sessions may be resumed. `clients` is a PEM file of clients' certificates, or of
+        authorities for them: a client is asked for one while `ask_clients` says so.
+        """
+        self._chains = chains
+        self._tickets = tickets
+        self._clients, self._ask_clients = clients, ask_clients
+        self._files = [path for chain in chains for path in (chain.certificate, chain.key)]
+        self._stamp: tuple[object, ...] = ()
         self._context: ssl.SSLContext | None = None
 
     def context(self) -> ssl.SSLContext:
         """Give a server context for the files as they are now; raise Misconfigured."""
+        clients = self._clients if self._clients and self._ask_clients() else ""
+        files = [*self._files, clients] if clients else self._files
         try:
-            stamp = tuple((s.st_mtime_ns, s.st_ino) for s in map(os.stat, self._files))
+            stamp = (clients, *((s.st_mtime_ns, s.st_ino) for s in map(os.stat, files)))
             if self._context is None or stamp != self._stamp:
-                self._context = _server_context(*self._files)
+                self._context = self._build(clients)
                 self._stamp = stamp
         except (OSError, ssl.SSLError) as error:
             if self._context is not None:
                 return self._context  # a renewal half done: the old one still serves
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise Misconfigured(
-                detail=f"tls-certificate {self._files[0]}, tls-key {self._files[1]}: {reason}"
-            ) from error
+            named = ", ".join(dict.fromkeys(files))
+            raise Misconfigured(detail=f"certificates and keys {named}: {reason}") from error
         return self._context
 
+    def _build(self, clients: str) -> ssl.SSLContext:
+        contexts: dict[str, ssl.SSLContext] = {}
+        for name, certificate, key in self._chains:
+            if name not in contexts:
+                contexts[name] = self._empty(clients)
+            contexts[name].load_cert_chain(certificate, key)
+        default = contexts.pop("")
+        if contexts:
+            default.sni_callback = _choose(contexts)
+        return default
 
-def _server_context(certificate: str, key: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996, RFC 9325 3.1.1
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
-    context.load_cert_chain(certificate, key)
-    return context
+    def _empty(self, clients: str) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996, RFC 9325 3.1.1
+        context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+        if not self._tickets:
+            context.options |= ssl.OP_NO_TICKET
+            context.num_tickets = 0  # those of TLS 1.3
+        if clients:
+            context.verify_mode = ssl.CERT_OPTIONAL
+            # A certificate of the file is believed as it is, whoever issued it.
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+            context.load_verify_locations(clients)
+        return context
+
+
+def _choose(
+    contexts: dict[str, ssl.SSLContext],
+) -> Callable[[ssl.SSLObject, str | None, ssl.SSLContext], None]:
+    """Give what chooses the context for the name a client asks for (RFC 6066 3)."""
+
+    def choose(tls: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        wanted = (name or "").lower().rstrip(".")
+        found = contexts.get(wanted) or contexts.get("*." + wanted.partition(".")[2])
+        if found is not None:
+            tls.context = found
+
+    return choose
 
 
 def client_context(*, verify: bool, authorities: str = "") -> ssl.SSLContext:

@@ -88,6 +88,7 @@ class Accounts:
         self._seen: tuple[int, int, int] | None = None
         self._accounts: dict[str, Account | str] = {}  # a str: the line, not yet looked into
         self._scram: dict[str, bool] = {}
+        self._with_field: dict[str, bool] = {}
         self._app_passwords: AppPasswords | None = None
 
     @property
@@ -123,6 +124,15 @@ class Accounts:
         """List the accounts of the file, in its order."""
         self._refresh()
         return [account for key in list(self._accounts) if (account := self._get(key))]
+
+    def has_field(self, name: str) -> bool:
+        """Whether an account of the file has an extra field; raise Misconfigured."""
+        self._refresh()
+        if name not in self._with_field:
+            # A line not yet looked into has no extra fields (`read_accounts`).
+            found = (one for one in self._accounts.values() if isinstance(one, Account))
+            self._with_field[name] = any(name in one.fields for one in found)
+        return self._with_field[name]
 
     def authenticate(
         self, login: str, password: str, *, service: str = "imap", address: str = ""
@@ -217,6 +227,7 @@ class Accounts:
             raise Misconfigured(detail=f"cannot read {self.path}: {error.strerror}") from error
         faults: list[str] = []
         self._scram.clear()
+        self._with_field.clear()
         self._accounts = read_accounts(text, self._maildir, faults, self._owner)
         self._seen = seen if not faults else None
         if faults:
@@ -299,6 +310,12 @@ def read_account(
     for service in fields["services"].split(",") if "services" in fields else ():
         if service and service not in APP_SERVICES:
             faults.append(f"{name}: {service!r} is none of {', '.join(APP_SERVICES)}")
+    if "cert" in fields:
+        from mailtools.services.access.certificate import read_fingerprint  # rare
+
+        for text in fields["cert"].split(","):
+            if not read_fingerprint(text):
+                faults.append(f"{name}: {text!r} is not sha256: and a fingerprint in hexadecimal")
     for network in fields["allow_nets"].split(",") if "allow_nets" in fields else ():
         if network and not is_network(network):
             faults.append(f"{name}: {network!r} is neither an address nor a network")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mailtools import log
 from mailtools.errors import Failure, MailboxDisabled, NoSuchFolder
 from mailtools.net.drive import drive
 from mailtools.protocol.imap.server import ImapServer
+from mailtools.services.access.certificate import login_of
 from mailtools.services.access.networks import NOBODY, Networks
 from mailtools.services.reception.proxied import true_peer
 
@@ -76,7 +76,7 @@ class ImapService:
         if self._implicit_tls:
             assert self._certificates
             stream.start_tls(self._certificates())
-        site = _Site(self._accounts, peer, self._append_limit)
+        site = _Site(self._accounts, stream, peer, self._append_limit)
         engine = ImapServer(
             site,
             host=self._host,
@@ -96,20 +96,27 @@ class ImapService:
 class _Site:
     """What the engine asks before login, for one session."""
 
-    def __init__(self, accounts: Accounts, peer: Peer, append_limit: int) -> None:
+    def __init__(self, accounts: Accounts, stream: Stream, peer: Peer, append_limit: int) -> None:
         self._accounts, self._address = accounts, peer.address
+        self._stream = stream
         self.user = ""
         self._append_limit = append_limit
 
-    @cached_property
+    @property
     def authority(self) -> Login:
         from mailtools.services.access.login import Login  # at a login only
 
-        return Login(self._accounts, service="imap", address=self._address)
+        return Login(
+            self._accounts,
+            service="imap",
+            address=self._address,
+            certificate_login=login_of(self._accounts, self._stream.tls),
+        )
 
     @property
     def mechanisms(self) -> Sequence[str]:
-        return self._accounts.mechanisms()
+        found = self._accounts.mechanisms()
+        return ("EXTERNAL", *found) if login_of(self._accounts, self._stream.tls) else found
 
     def open(self, account: Account, /) -> ImapSession:
         try:

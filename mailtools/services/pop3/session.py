@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mailtools import log
 from mailtools.errors import Failure, MailboxDisabled, NoSuchFolder
 from mailtools.net.drive import drive
 from mailtools.protocol.pop3.server import Pop3Server
+from mailtools.services.access.certificate import login_of
 from mailtools.services.access.networks import NOBODY, Networks
 from mailtools.services.reception.proxied import true_peer
 
@@ -67,7 +67,7 @@ class Pop3Service:
         if self._implicit_tls:
             assert self._certificates
             stream.start_tls(self._certificates())
-        site = _Site(self._accounts, peer)
+        site = _Site(self._accounts, stream, peer)
         engine = Pop3Server(
             site,
             host=self._host,
@@ -87,20 +87,27 @@ class Pop3Service:
 class _Site:
     """What the engine asks, for one session."""
 
-    def __init__(self, accounts: Accounts, peer: Peer) -> None:
+    def __init__(self, accounts: Accounts, stream: Stream, peer: Peer) -> None:
         self._accounts, self._address = accounts, peer.address
+        self._stream = stream
         self.user = ""
         self.drop: Maildrop | None = None
 
-    @cached_property
+    @property
     def authority(self) -> Login:
         from mailtools.services.access.login import Login  # at a login only
 
-        return Login(self._accounts, service="pop3", address=self._address)
+        return Login(
+            self._accounts,
+            service="pop3",
+            address=self._address,
+            certificate_login=login_of(self._accounts, self._stream.tls),
+        )
 
     @property
     def mechanisms(self) -> Sequence[str]:
-        return self._accounts.mechanisms()
+        found = self._accounts.mechanisms()
+        return ("EXTERNAL", *found) if login_of(self._accounts, self._stream.tls) else found
 
     def open(self, account: Account, /) -> Maildrop:
         try:

@@ -27,6 +27,7 @@ from mailtools.errors import (
 from mailtools.mail.address import Address
 from mailtools.mail.envelope import SUBMITTED, Envelope, ForwardPath
 from mailtools.protocol.smtp.extensions import RELEASE_MOST
+from mailtools.services.access.certificate import login_of
 from mailtools.services.access.networks import NOBODY, Networks
 from mailtools.services.reception.room import ANY_ROOM, Room
 
@@ -111,6 +112,7 @@ class Reception:
         self._paths: dict[str, ForwardPath] = {}
         self._stranger: Stranger | None = None
         self._refusals = 0
+        self._certified = ""
         self._meet()
 
     def _meet(self) -> None:
@@ -135,6 +137,9 @@ class Reception:
             return
         if self.secure or policy.plaintext_login:
             self.mechanisms = policy.accounts.mechanisms()
+            self._certified = login_of(policy.accounts, tls)
+            if self._certified:
+                self.mechanisms = ("EXTERNAL", *self.mechanisms)
         else:
             self.plaintext_refused = policy.starttls
 
@@ -174,7 +179,13 @@ class Reception:
 
         accounts = self._policy.accounts
         assert accounts is not None
-        return start(mechanism, Login(accounts, service="submission", address=self._peer.address))
+        login = Login(
+            accounts,
+            service="submission",
+            address=self._peer.address,
+            certificate_login=self._certified,
+        )
+        return start(mechanism, login)
 
     def authenticated(self, mechanism: str, identity: Account) -> None:
         """Trust the peer with that account's rights."""

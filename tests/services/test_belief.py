@@ -1,10 +1,13 @@
 """What smtpd-accept makes of strangers, with a DNS that is a dict: who is asked what, and when."""
 
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from mailtools.errors import BadMessage, DnsTrouble, Failure, PolicyRefused
+from mailtools.errors import BadMessage, DnsTrouble, Failure, PolicyRefused, QueueFull
 from mailtools.mail.address import parse_address
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.fields import split_message
@@ -15,6 +18,7 @@ from mailtools.services.reception.client_lists import ClientLists
 from mailtools.services.reception.greylist import Greylist
 from mailtools.services.reception.intake import Intake
 from mailtools.services.reception.received import Hop
+from mailtools.store import disk
 from mailtools.store.queue import Queue
 from mailtools.store.scratch import MEMORY_MOST
 from mailtools.trust.arc import Arc, ArcResult
@@ -111,7 +115,11 @@ def take(
     intake = Intake(queue, envelope, hop, hops=100, facts={})
     sink = meet(belief).sink(intake, "mx.test", sender, [to])
     for start in range(0, len(text), 65536):
-        sink.write(text[start : start + 65536])
+        try:
+            sink.write(text[start : start + 65536])
+        except Failure:
+            sink.abort()
+            raise
     sink.commit()
     (path,) = (Path(queue.path) / "new").iterdir()
     return path.read_text()
@@ -153,6 +161,21 @@ def test_a_large_one_is_judged_too_and_leaves_nothing(
     assert list((Path(queue.path) / "tmp").iterdir()) == []
     entry = take(belief_of(dns, queue), queue, text_of("a@plain.test", body))
     assert entry.endswith(f"Subject: x\n\n{body}")
+
+
+def test_a_full_disk_puts_it_off_and_leaves_nothing(
+    dns: Dns, queue: Queue, log: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(function: Callable[..., object], *args: object) -> object:
+        if function is os.write:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return function(*args)
+
+    monkeypatch.setattr(disk, "_call", full)
+    for body in ("short\n", "0123456789abcde\n" * (MEMORY_MOST // 8)):
+        with pytest.raises(QueueFull):
+            take(belief_of(dns, queue), queue, text_of("a@plain.test", body))
+        assert [list((Path(queue.path) / name).iterdir()) for name in ("tmp", "new")] == [[], []]
 
 
 def test_postmaster_gets_it_all_the_same(dns: Dns, queue: Queue, log: list[str]) -> None:

@@ -12,14 +12,13 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from mailtools import log
 from mailtools.errors import BadSyntax, ConnectionDied, Failure, NoSuchEntry, SystemTrouble
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.report import DELAYED, FAILED, Report, report_failure
-from mailtools.store.queue import read_head
+from mailtools.store.queue import read_start
 
 VERSION = "1"
 ONCE = "-"  # the job's name in once mode
@@ -29,19 +28,37 @@ _READ = 65536
 Deliver = Callable[["Job"], Iterable[Report]]
 
 
-@dataclass(slots=True)
 class Job:
     """A message and the forward-paths it is to be brought to in this attempt."""
 
-    name: str
-    """What reports begin with."""
-    path: str
-    """The queue entry; "" in once mode."""
-    reverse_path: str
-    """"" is the null one."""
-    forward_paths: tuple[str, ...]
-    _head: tuple[Envelope, int] | None = None
-    _data: bytes | None = field(default=None, repr=False)
+    __slots__ = (
+        "_data",
+        "_head",
+        "forward_paths",
+        "name",
+        "path",
+        "reverse_path",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        path: str,
+        reverse_path: str,
+        forward_paths: tuple[str, ...],
+        *,
+        head: tuple[Envelope, int] | None = None,
+        data: bytes | None = None,
+    ) -> None:
+        self.name = name
+        """What reports begin with."""
+        self.path = path
+        """The queue entry; "" in once mode."""
+        self.reverse_path = reverse_path
+        """"" is the null one."""
+        self.forward_paths = forward_paths
+        self._head = head
+        self._data = data
 
     @property
     def id(self) -> str:
@@ -60,9 +77,9 @@ class Job:
 
     def open(self) -> BinaryIO:
         """Open the message for reading, at its beginning (LF line ends); raise SystemTrouble."""
+        offset = self.offset if self._data is None else 0
         if self._data is not None:
             return io.BytesIO(self._data)
-        offset = self.offset
         try:
             file = open(self.path, "rb", buffering=0)
         except OSError as error:
@@ -72,8 +89,6 @@ class Job:
 
     def message(self) -> bytes:
         """Read the whole message."""
-        if self._data is not None:
-            return self._data
         with self.open() as file:
             return file.read()
 
@@ -87,7 +102,10 @@ class Job:
     def _read_head(self) -> tuple[Envelope, int]:
         if self._head is None:
             try:
-                self._head = read_head(self.path)
+                envelope, offset, start, size = read_start(self.path)
+                self._head = envelope, offset
+                if len(start) == size:
+                    self._data = start  # a small message needs no second look
             except NoSuchEntry:
                 # Not permanent: an operator may have held or moved it, and will see it again.
                 raise SystemTrouble("The queue entry is not there any more") from None
@@ -187,7 +205,7 @@ def deliver_once(
         reverse_path, tuple(ForwardPath(path) for path in paths), dict(parameters or {})
     )
     message = sys.stdin.buffer.read().replace(b"\r\n", b"\n")
-    job = Job(ONCE, "", reverse_path, paths, (envelope, 0), message)
+    job = Job(ONCE, "", reverse_path, paths, head=(envelope, 0), data=message)
     reports = []
     for report in answer(job, deliver):
         _write(1, report.line(ONCE))

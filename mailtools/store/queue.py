@@ -18,7 +18,6 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -55,24 +54,44 @@ class Place(NamedTuple):
     due: float = 0.0
 
 
-@dataclass(slots=True)
 class Entry:
     """A message with its envelope in the queue, as `Queue.open` found it."""
 
-    id: str
-    path: str
-    state: State
-    due: float
-    arrival: float
-    """In seconds since 1970: its ID says so."""
-    envelope: Envelope
-    offset: int
-    """Where the message begins in the file."""
-    size: int
-    """Octets of the message as it lies on disk."""
-    message_id: str = ""
-    """The Message-ID field, when it stands in the first octets of the message."""
-    journal: Journal = field(default_factory=Journal)
+    __slots__ = (
+        "arrival",
+        "due",
+        "envelope",
+        "id",
+        "journal",
+        "message_id",
+        "offset",
+        "path",
+        "size",
+        "state",
+    )
+
+    def __init__(
+        self,
+        place: Place,
+        arrival: float,
+        envelope: Envelope,
+        offset: int,
+        size: int,
+        *,
+        message_id: str,
+        journal: Journal,
+    ) -> None:
+        self.id, self.path, self.state, self.due = place
+        self.arrival = arrival
+        """In seconds since 1970: its ID says so."""
+        self.envelope = envelope
+        self.offset = offset
+        """Where the message begins in the file."""
+        self.size = size
+        """Octets of the message as it lies on disk."""
+        self.message_id = message_id
+        """The Message-ID field, when it stands in the first octets of the message."""
+        self.journal = journal
 
     @property
     def pending(self) -> list[ForwardPath]:
@@ -225,20 +244,17 @@ class Queue:
             arrived = arrival(place.id)
         except ValueError:
             raise BadEntry(f"Not the name of a queue entry: {place.id!r}") from None
-        envelope, offset, start, size = _read_head(place.path)
+        envelope, offset, start, size = read_start(place.path)
         end = start.find(b"\n\n")
         match = _message_id.search(start, 0, end if end >= 0 else len(start))
         return Entry(
-            place.id,
-            place.path,
-            place.state,
-            place.due,
+            place,
             arrived,
             envelope,
             offset,
             size,
-            match[1].decode("utf-8", "replace") if match else "",
-            self.journal(place.id),
+            message_id=match[1].decode("utf-8", "replace") if match else "",
+            journal=self.journal(place.id),
         )
 
     def journal(self, id_: str) -> Journal:
@@ -404,11 +420,14 @@ def read_head(path: str) -> tuple[Envelope, int]:
 
     Raise NoSuchEntry when the file is gone, BadEntry when it is no entry.
     """
-    return _read_head(path)[:2]
+    return read_start(path)[:2]
 
 
-def _read_head(path: str) -> tuple[Envelope, int, bytes, int]:
-    # The envelope, the message's offset, its first octets and its size.
+def read_start(path: str) -> tuple[Envelope, int, bytes, int]:
+    """Read the start of an entry: envelope, the message's offset, its first octets and its size.
+
+    A small message is whole in its first octets. Raises as `read_head` does.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:

@@ -8,7 +8,6 @@ Flags that meant something to sendmail alone are read and ignored.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 from mailtools.errors import Usage
 
@@ -31,35 +30,53 @@ _WITHOUT = frozenset("GIUEJMTcimntvxs")
 _LONG = ("etc", "spool")
 
 
-@dataclass(slots=True)
 class Flags:
     """What a command line of sendmail asks for."""
 
-    mode: str = "submit"
-    """submit, smtp, list, aliases, verify, daemon, test, hosts, queue, help or version."""
-    recipients: list[str] = field(default_factory=list)
-    from_header: bool = False
-    """-t: the recipients stand in To, Cc and Bcc."""
-    ignore_dots: bool = False
-    """-i: a line with a dot alone is not the end."""
-    sender: str | None = None
-    """-f: the reverse-path; "" is the null one, None: whoever calls."""
-    full_name: str | None = None
-    """-F."""
-    notify: str = ""
-    """-N, as DSN's NOTIFY (RFC 3461 4.1)."""
-    returning: str = ""
-    """-R, as DSN's RET: FULL or HDRS."""
-    envelope_id: str = ""
-    """-V, as DSN's ENVID, not encoded."""
-    body: str = ""
-    """-B: 7BIT or 8BITMIME."""
-    require_tls: bool = False
-    smtputf8: bool = False
-    queue_match: tuple[str, str] = ("", "")
-    """-qI, -qR, -qS: the letter and what to look for."""
-    etc: str | None = None
-    spool: str | None = None
+    __slots__ = (
+        "body",
+        "envelope_id",
+        "etc",
+        "from_header",
+        "full_name",
+        "ignore_dots",
+        "mode",
+        "notify",
+        "queue_match",
+        "recipients",
+        "require_tls",
+        "returning",
+        "sender",
+        "smtputf8",
+        "spool",
+    )
+
+    def __init__(self, mode: str = "submit") -> None:
+        self.mode = mode
+        """submit, smtp, list, aliases, verify, daemon, test, hosts, queue, help or version."""
+        self.recipients: list[str] = []
+        self.from_header = False
+        """-t: the recipients stand in To, Cc and Bcc."""
+        self.ignore_dots = False
+        """-i: a line with a dot alone is not the end."""
+        self.sender: str | None = None
+        """-f: the reverse-path; "" is the null one, None: whoever calls."""
+        self.full_name: str | None = None
+        """-F."""
+        self.notify = ""
+        """-N, as DSN's NOTIFY (RFC 3461 4.1)."""
+        self.returning = ""
+        """-R, as DSN's RET: FULL or HDRS."""
+        self.envelope_id = ""
+        """-V, as DSN's ENVID, not encoded."""
+        self.body = ""
+        """-B: 7BIT or 8BITMIME."""
+        self.require_tls = False
+        self.smtputf8 = False
+        self.queue_match: tuple[str, str] = ("", "")
+        """-qI, -qR, -qS: the letter and what to look for."""
+        self.etc: str | None = None
+        self.spool: str | None = None
 
 
 def parse(name: str, arguments: list[str]) -> Flags:

@@ -31,14 +31,7 @@ Deliver = Callable[["Job"], Iterable[Report]]
 class Job:
     """A message and the forward-paths it is to be brought to in this attempt."""
 
-    __slots__ = (
-        "_data",
-        "_head",
-        "forward_paths",
-        "name",
-        "path",
-        "reverse_path",
-    )
+    __slots__ = ("_data", "_head", "forward_paths", "name", "path", "reverse_path")
 
     def __init__(
         self,

@@ -6,7 +6,6 @@ that an operator let the entry go, so that hold rules leave it alone. Journals a
 appended to; a last line without LF was torn by a power cut and does not count.
 """
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mailtools.errors import BadEntry
@@ -28,25 +27,27 @@ class Notice(NamedTuple):
         return f"{self.time:.0f}\t\t{NOTIFIED}\t{self.action}\t{self.id}\n".encode()
 
 
-@dataclass(slots=True)
 class Journal:
     """What a journal says, oldest first."""
 
-    attempts: list[tuple[float, Report]] = field(default_factory=list)
-    """Each report with the time it was written."""
-    notices: list[Notice] = field(default_factory=list)
-    last: dict[str, Report] = field(default_factory=dict)
-    """The last report on each forward-path."""
-    untold: list[tuple[float, Report]] = field(default_factory=list)
-    """Settled reports since the last DSN about any."""
-    released: bool = False
-    """Whether an operator let the entry go."""
-    written: int = 0
-    """How many of the attempts are in the file."""
-    on_disk: bool = False
-    """Whether there is a file."""
-    torn: bool = False
-    """Whether the last line has no LF; the next one must begin with it."""
+    __slots__ = ("attempts", "last", "notices", "on_disk", "released", "torn", "untold", "written")
+
+    def __init__(self, *, on_disk: bool = False, torn: bool = False) -> None:
+        self.attempts: list[tuple[float, Report]] = []
+        """Each report with the time it was written."""
+        self.notices: list[Notice] = []
+        self.last: dict[str, Report] = {}
+        """The last report on each forward-path."""
+        self.untold: list[tuple[float, Report]] = []
+        """Settled reports since the last DSN about any."""
+        self.released = False
+        """Whether an operator let the entry go."""
+        self.written = 0
+        """How many of the attempts are in the file."""
+        self.on_disk = on_disk
+        """Whether there is a file."""
+        self.torn = torn
+        """Whether the last line has no LF; the next one must begin with it."""
 
     def pending(self, forward_path: str) -> bool:
         """Whether a forward-path still wants an attempt."""

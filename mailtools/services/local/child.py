@@ -14,7 +14,6 @@ import os
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from mailtools.errors import Failure, SystemTrouble
@@ -23,12 +22,14 @@ from mailtools.services.access.become import become
 DEPUTIES_MOST = 20
 
 
-@dataclass(slots=True)
 class Outcome:
     """What a piece of work did: a text for the report, and addresses to send the message on to."""
 
-    text: str = ""
-    forwards: list[str] = field(default_factory=list)
+    __slots__ = ("forwards", "text")
+
+    def __init__(self, text: str = "", forwards: list[str] | None = None) -> None:
+        self.text = text
+        self.forwards = forwards or []
 
 
 Order = dict[str, Any]
@@ -37,11 +38,13 @@ Work = Callable[[Order, bytes], Outcome]
 """Does an order with a message; raises Failures."""
 
 
-@dataclass(slots=True)
 class _Deputy:
-    pid: int
-    orders: int
-    answers: BinaryIO
+    __slots__ = ("answers", "orders", "pid")
+
+    def __init__(self, pid: int, orders: int, answers: BinaryIO) -> None:
+        self.pid = pid
+        self.orders = orders
+        self.answers = answers
 
 
 class Deputies:

@@ -23,6 +23,7 @@ from mailtools.mail.address import Address, parse_address
 from mailtools.mail.envelope import JUNK, Envelope, ForwardPath
 from mailtools.mail.fields import header_end
 from mailtools.mail.report import DELIVERED, EXPANDED, Report, report_failure
+from mailtools.mail.verp import XVERP
 from mailtools.services.agent import Job
 from mailtools.services.local.child import Deputies, Outcome, acting_as_owner
 from mailtools.services.local.directory import Target, Where, check_account
@@ -70,7 +71,9 @@ class Parcel:
             raise MailLoop(f"The message was delivered to {path} already (RFC 9228)")
         job = self.job
         junk = JUNK in job.envelope.parameters
-        return Letter(job.id, job.reverse_path, path, self._body, self._repeated, junk)
+        return Letter(
+            job.id, job.reverse_path, path, self._body, repeated=self._repeated, junk=junk
+        )
 
 
 class Local:
@@ -221,6 +224,7 @@ class Local:
         keeps = reverse_path == letter.reverse_path
         told = parcel.job.parameters(letter.path) if keeps else {}
         parameters = dict(envelope.parameters)
+        parameters.pop(XVERP, None)  # the reverse-path is that of this recipient already
         if not keeps:
             parameters.pop("ENVID", None)
         if keeps and not stays:

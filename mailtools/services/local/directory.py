@@ -86,15 +86,23 @@ class AccountsLike(Protocol):
         """List the accounts of the file."""
 
 
-@dataclass(slots=True)
 class _Way:
     """An expansion under way: what was found, and through which names it went."""
 
-    targets: dict[tuple[object, ...], Target]
-    trail: tuple[str, ...] = ()
-    owner: str = ""
-    steps: Steps | None = None
-    """Where somebody wants to see it."""
+    __slots__ = ("owner", "steps", "targets", "trail")
+
+    def __init__(
+        self,
+        targets: dict[tuple[object, ...], Target],
+        trail: tuple[str, ...] = (),
+        owner: str = "",
+        steps: Steps | None = None,
+    ) -> None:
+        self.targets = targets
+        self.trail = trail
+        self.owner = owner
+        self.steps = steps
+        """Where somebody wants to see it."""
 
     def add(self, target: Target) -> None:
         name = target.account.name if target.account else ""

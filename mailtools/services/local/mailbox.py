@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from binascii import crc32
-from dataclasses import dataclass
 
 from mailtools.errors import MailboxFull
 from mailtools.mail.address import Address, parse_address
@@ -25,21 +24,32 @@ MAILDIRS_MOST = 256  # kept in memory
 JUNK_FOLDERS = ("Junk", "Spam", "Junk E-mail")  # as imapd shows with \\Junk (RFC 6154)
 
 
-@dataclass(slots=True)
 class Letter:
     """A message as it goes to one forward-path."""
 
-    id: str
-    """The queue entry's ID; "" for none."""
-    reverse_path: str
-    path: str
-    """The forward-path."""
-    body: bytes
-    """The message without what stands on top of it."""
-    repeated: bool = True
-    """Whether an earlier attempt may have delivered it."""
-    junk: bool = False
-    """Whether it is for the folder Junk of a mailbox: smtpd-accept said so."""
+    __slots__ = ("body", "id", "junk", "path", "repeated", "reverse_path")
+
+    def __init__(
+        self,
+        id: str,
+        reverse_path: str,
+        path: str,
+        body: bytes,
+        *,
+        repeated: bool = True,
+        junk: bool = False,
+    ) -> None:
+        self.id = id
+        """The queue entry's ID; "" for none."""
+        self.reverse_path = reverse_path
+        self.path = path
+        """The forward-path."""
+        self.body = body
+        """The message without what stands on top of it."""
+        self.repeated = repeated
+        """Whether an earlier attempt may have delivered it."""
+        self.junk = junk
+        """Whether it is for the folder Junk of a mailbox: smtpd-accept said so."""
 
     @property
     def address(self) -> Address:
@@ -99,8 +109,8 @@ class Mailboxes:
             order["reverse_path"],
             order["path"],
             message,
-            order["repeated"],
-            order["junk"],
+            repeated=order["repeated"],
+            junk=order["junk"],
         )
         about = order.get("account")
         if about is None:

@@ -9,11 +9,11 @@ hand with what is known of it.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from mailtools import log
 from mailtools.errors import BadEntry, Failure, NoSuchEntry
 from mailtools.mail.report import DELAYED, FAILED, Report
+from mailtools.mail.verp import XVERP, personal
 from mailtools.services.queue.holding import HoldRules
 from mailtools.services.queue.notify import Notifier
 from mailtools.services.queue.schedule import Schedule, Terms, priority
@@ -29,18 +29,20 @@ UNKNOWN = frozenset(("5.1.1", "5.1.6", "5.1.10"))  # RFC 3463 3.2, RFC 7505: no 
 TIME_EXPIRED = "4.4.7"  # RFC 3463: delivery time expired
 
 
-@dataclass(slots=True)
 class Work:
     """An entry in hand."""
 
-    entry: Entry
-    terms: Terms
-    left: int = 0
-    """Assignments that are not over yet."""
-    not_before: dict[str, float] = field(default_factory=dict)
-    """Until when a path's destination is left alone."""
-    untried: bool = False
-    """Whether some paths were given back untried: then it stays where it is."""
+    __slots__ = ("entry", "left", "not_before", "terms", "untried")
+
+    def __init__(self, entry: Entry, terms: Terms) -> None:
+        self.entry = entry
+        self.terms = terms
+        self.left = 0
+        """Assignments that are not over yet."""
+        self.not_before: dict[str, float] = {}
+        """Until when a path's destination is left alone."""
+        self.untried = False
+        """Whether some paths were given back untried: then it stays where it is."""
 
 
 class Attempts:
@@ -121,8 +123,31 @@ class Attempts:
                 paths.setdefault(self.transports.find(address), []).append(address)
         level = priority(entry.envelope) if entry.envelope.parameters else 0
         sender = entry.envelope.reverse_path
+        if XVERP in entry.envelope.parameters:
+            return [
+                Assignment(
+                    entry.id,
+                    entry.path,
+                    personal(entry.envelope, address),
+                    [address],
+                    agent,
+                    destination,
+                    level,
+                    sender,
+                )
+                for (agent, destination), addresses in paths.items()
+                for address in addresses
+            ]
         return [
-            Assignment(entry.id, entry.path, sender, addresses, agent, destination, level)
+            Assignment(
+                entry.id,
+                entry.path,
+                sender,
+                addresses,
+                agent=agent,
+                destination=destination,
+                priority=level,
+            )
             for (agent, destination), addresses in paths.items()
         ]
 

@@ -35,11 +35,7 @@ class Destination(Generic[T]):
         "window",
     )
 
-    def __init__(
-        self,
-        name: str,
-        limited: bool = True,
-    ) -> None:
+    def __init__(self, name: str, limited: bool = True) -> None:
         self.name = name
         self.limited = limited
         self.limit: Limit = DEFAULT

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from mailtools import log
 from mailtools.errors import BadEntry, Misconfigured
@@ -21,26 +20,44 @@ LINE_MOST = 1024 * 1024  # octets of a report line
 _READ = 262144
 
 
-@dataclass(slots=True)
 class Assignment:
     """What an agent is given: an entry, and the forward-paths that share a destination."""
 
-    id: str
-    path: str
-    reverse_path: str
-    forward_paths: Sequence[str]
-    agent: str = ""
-    """The command line of the agent that takes it."""
-    destination: str = ""
-    priority: int = 0
-    answers_before: int = 0
-    """How often the destination had answered when this was dealt."""
-    missing: set[str] = field(init=False)
-    """Forward-paths without a report yet."""
+    __slots__ = (
+        "agent",
+        "answers_before",
+        "destination",
+        "forward_paths",
+        "id",
+        "missing",
+        "path",
+        "priority",
+        "reverse_path",
+    )
 
-    def __post_init__(self) -> None:
-        """All reports are missing at first."""
-        self.missing = set(self.forward_paths)
+    def __init__(
+        self,
+        id: str,
+        path: str,
+        reverse_path: str,
+        forward_paths: Sequence[str],
+        *,
+        agent: str = "",
+        destination: str = "",
+        priority: int = 0,
+    ) -> None:
+        self.id = id
+        self.path = path
+        self.reverse_path = reverse_path
+        self.forward_paths = forward_paths
+        self.agent = agent
+        """The command line of the agent that takes it."""
+        self.destination = destination
+        self.priority = priority
+        self.answers_before = 0
+        """How often the destination had answered when this was dealt."""
+        self.missing: set[str] = set(forward_paths)
+        """Forward-paths without a report yet."""
 
 
 class Worker:

@@ -11,10 +11,13 @@ from typing import NamedTuple
 
 from mailtools.errors import Misconfigured
 
-_DURATION = re.compile(r"([0-9]+)\s*(s|min|m|h|d|w)?\Z")
-_SIZE = re.compile(r"([0-9]+)\s*([KMG]?)(?:i?B)?\Z", re.IGNORECASE)
-_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800, None: 1}
-_OCTETS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_amount = re.compile(r"([0-9]+)\s*([A-Za-z]*)\Z")
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800, "": 1}
+_OCTETS = {
+    f"{unit}{end}": 1024**power
+    for power, unit in enumerate(("", "k", "m", "g"))
+    for end in ("", "b", "ib")
+}
 
 
 class Setting(NamedTuple):
@@ -142,8 +145,12 @@ TLS (never on a network that others can read).
 
 def duration(text: str) -> int | None:
     """Read a duration in seconds: `300`, `5min`, `4h`, `5d`, `1w`; None where it is none."""
-    match = _DURATION.match(text)
-    return int(match[1]) * _SECONDS[match[2]] if match else None
+    return _amount_of(text, _SECONDS)
+
+
+def _amount_of(text: str, units: dict[str, int]) -> int | None:
+    match = _amount.match(text)
+    return int(match[1]) * units[match[2]] if match and match[2] in units else None
 
 
 def _read_table() -> dict[str, Setting]:
@@ -204,12 +211,12 @@ class Config:
     def octets(self, name: str) -> int:
         """A size in octets: `10485760`, `10M`."""
         number, value = self._single(name, "size")
-        match = _SIZE.match(value)
-        if not match:
+        found = _amount_of(value.lower(), _OCTETS)
+        if found is None:
             self.fault(name, number, f"{value!r} is not a size: 10485760, 10M, 1G")
-            match = _SIZE.match(SETTINGS[name].default)
-            assert match
-        return int(match[1]) * _OCTETS[match[2].lower()]
+            found = _amount_of(SETTINGS[name].default.lower(), _OCTETS)
+            assert found is not None
+        return found
 
     def flag(self, name: str) -> bool:
         """A yes or a no; an empty file is a yes."""

@@ -10,8 +10,7 @@ import re
 import stat
 import sys
 
-_PLAIN = re.compile(r"[!-~]+\Z")
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_UNPRINTABLE = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 
 
 def event(word: str, **keys: object) -> None:
@@ -33,9 +32,9 @@ def _said(word: str, keys: dict[str, object]) -> str:
 
 def _value(value: object) -> str:
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    if _PLAIN.match(text) and '"' not in text:
+    if text and text.isascii() and text.isprintable() and " " not in text and '"' not in text:
         return text
-    safe = _UNPRINTABLE.sub(lambda m: "?", text)
+    safe = re.sub(_UNPRINTABLE, "?", text)  # compiled where a text first has a space
     return '"' + safe.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 

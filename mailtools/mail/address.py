@@ -16,7 +16,7 @@ PATH_MOST = 256  # octets with the brackets, RFC 5321 4.5.3.1.3
 
 # Each class says which ASCII it leaves out, and so takes all of RFC 6531's UTF-8: a class with the
 # ranges of Unicode in it takes `re` many milliseconds to compile, in each command. Halves of
-# surrogate pairs are kept out by `_octets`.
+# surrogate pairs are kept out by `_octets`. What is rare is compiled when it is first used.
 _ATEXT = r"[^\x00-\x20\"(),.:;<>@\[\\\]\x7f]"
 _LET_DIG = r"[^\x00-/:-@\[-`{-\x7f]"
 _LDH = r"[^\x00-,./:-@\[-`{-\x7f]"
@@ -29,12 +29,10 @@ _LITERAL = r"\[[!-Z^-~]+\]"
 _dot_string = re.compile(rf"{_DOT_STRING}\Z")
 _mailbox = re.compile(rf"({_DOT_STRING}|{_QUOTED})@({_DOMAIN}|{_LITERAL})\Z")
 _domain = re.compile(rf"{_DOMAIN}\Z")
-_source_route = re.compile(rf"@{_DOMAIN}(?:,@{_DOMAIN})*:")
+_SOURCE_ROUTE = rf"@{_DOMAIN}(?:,@{_DOMAIN})*:"
 _srs = re.compile(r'"?SRS[01][=+-]', re.IGNORECASE)  # a local-part that holds another address
 _octet = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_ipv4 = re.compile(rf"{_octet}(?:\.{_octet}){{3}}\Z")
-_pairs = re.compile(r"\\(.)")
-_quotable = re.compile(r'(["\\])')
+_IPV4 = rf"{_octet}(?:\.{_octet}){{3}}\Z"
 
 
 class Address(NamedTuple):
@@ -61,7 +59,7 @@ class Address(NamedTuple):
 
 def quote(local: str) -> str:
     """Write a local-part as a Quoted-string."""
-    return '"' + _quotable.sub(r"\\\1", local) + '"'
+    return '"' + re.sub(r'(["\\])', r"\\\1", local) + '"'
 
 
 def parse_address(text: str, *, utf8: bool = True) -> Address:
@@ -77,7 +75,7 @@ def parse_address(text: str, *, utf8: bool = True) -> Address:
     if _octets(domain) > DOMAIN_MOST:
         raise BadAddress("Domain is longer than 255 octets (RFC 5321 4.5.3.1.2)")
     if local[0] == '"':
-        local = _pairs.sub(r"\1", local[1:-1])
+        local = re.sub(r"\\(.)", r"\1", local[1:-1])
     if domain[0] == "[":
         literal_address(domain)
     elif not domain.isascii():
@@ -100,7 +98,7 @@ def parse_path(text: str, *, utf8: bool = True) -> Address | None:
     if not inner:
         return None
     if inner[0] == "@":
-        route = _source_route.match(inner)
+        route = re.match(_SOURCE_ROUTE, inner)
         if not route:
             raise BadAddress("Bad source route")
         inner = inner[route.end() :]
@@ -128,7 +126,7 @@ def is_literal(domain: str) -> bool:
 def literal_address(domain: str) -> str:
     """Give the IP address inside an address literal (RFC 5321 4.1.3); raise BadAddress."""
     inner = domain[1:-1] if domain.endswith("]") else ""
-    if _ipv4.match(inner):
+    if re.match(_IPV4, inner):
         return inner
     if inner[:5].lower() == "ipv6:":
         import ipaddress  # rare: only where somebody writes an IPv6 literal

@@ -9,24 +9,25 @@ MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", 
 WEEKDAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 Day = tuple[int, int, int]
 
-_comment = re.compile(r"\([^()]*\)")
-_date = re.compile(
+# Patterns, not compiled: `re` does that, and keeps it, when a date is first read.
+_COMMENT = r"\([^()]*\)"
+_DATE = (
     r"(?:[A-Za-z]+\.?,?\s+|[A-Za-z]+,\s*)?"
     r"([0-9]{1,2})[\s-]+([A-Za-z]{3})[A-Za-z]*\.?[\s-]+([0-9]{2,4})"
     r"(?:[\s,]+([0-9]{1,2})\s*:\s*([0-9]{1,2})(?:\s*:\s*([0-9]{1,2}))?"
     r"\s*([+-][0-9]{4}|[A-Za-z]{1,5})?)?"
 )
-_internal = re.compile(
+_INTERNAL = (
     r"([ 0-9][0-9])-([A-Za-z]{3})-([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) ([+-])([0-9]{4})\Z"
 )
-_search = re.compile(r"([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4})\Z")
+_SEARCH = r"([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4})\Z"
 _ZONES = {"edt": -240, "est": -300, "cdt": -300, "cst": -360, "mdt": -360, "mst": -420,
           "pdt": -420, "pst": -480}  # RFC 5322 4.3; any other name is UTC  # fmt: skip
 
 
 def parse_search_date(text: str) -> Day:
     """Read a date as SEARCH writes it, `1-Feb-1994`; raise ValueError."""
-    match = _search.match(text)
+    match = re.match(_SEARCH, text)
     if not match:
         raise ValueError("a date is written 1-Feb-1994")
     return _day(int(match[3]), _month(match[2]), int(match[1]))
@@ -34,7 +35,7 @@ def parse_search_date(text: str) -> Day:
 
 def parse_internal_date(text: str) -> int:
     """Read `17-Jul-1996 02:44:25 -0700`; give seconds since 1970; raise ValueError."""
-    match = _internal.match(text)
+    match = re.match(_INTERNAL, text)
     if not match:
         raise ValueError("a date-time is written 17-Jul-1996 02:44:25 -0700")
     day = _day(int(match[3]), _month(match[2]), int(match[1]))
@@ -56,7 +57,7 @@ def format_internal_date(seconds: float) -> str:
 
 def parse_date_field(body: str) -> tuple[Day, int] | None:
     """Read a Date field: the day as its writer saw it, and the moment; None where it is no date."""
-    match = _date.match(_comment.sub(" ", body[:200]).strip())
+    match = re.match(_DATE, re.sub(_COMMENT, " ", body[:200]).strip())
     if not match:
         return None
     try:

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from mailtools.errors import Failure
 
-_line = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?\Z", re.DOTALL)
-_status = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |\Z)")
-_control = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+_LINE = rb"(?s)([2-5][0-9]{2})(?:([ -])(.*))?\Z"  # compiled where a peer first replies
+_STATUS = r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |\Z)"
+_CONTROLS = dict.fromkeys((*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029), "?") | {9: " "}
 
 
 class Reply(NamedTuple):
@@ -56,12 +56,12 @@ def reply_to(failure: Failure) -> Reply:
 
 def one_line(text: str) -> str:
     """Make a text safe for one line: control characters become `?`, TAB a space."""
-    return _control.sub("?", text.replace("\t", " "))
+    return text.translate(_CONTROLS)
 
 
 def parse_reply_line(line: bytes) -> tuple[int, bool, str] | None:
     """Read one line of a peer's reply: its code, whether it is the last, its text; None if bad."""
-    match = _line.match(line)
+    match = re.match(_LINE, line)
     if not match:
         return None
     code, separator, text = match.groups()
@@ -70,7 +70,7 @@ def parse_reply_line(line: bytes) -> tuple[int, bool, str] | None:
 
 def make_peer_reply(code: int, lines: list[str]) -> Reply:
     """Join a peer's reply lines: an enhanced status that every line carries is taken off them."""
-    first = _status.match(lines[0]) if lines else None
+    first = re.match(_STATUS, lines[0]) if lines else None
     if not first or int(first[1][0]) != code // 100:
         return Reply(code, "", tuple(one_line(line) for line in lines))
     bare = tuple(one_line(line.removeprefix(first[1]).lstrip(" ")) for line in lines)

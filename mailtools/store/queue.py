@@ -12,7 +12,6 @@ for a `delayed` line in a journal, so these are not synced. A settled path is sy
 the entry moves, since forgetting it would deliver twice.
 """
 
-import calendar
 import errno
 import os
 import re
@@ -23,6 +22,7 @@ from typing import NamedTuple
 
 from mailtools.errors import BadEntry, Failure, NoSuchEntry, SystemTrouble
 from mailtools.mail import envelope as envelopes
+from mailtools.mail.dates import days_since_1970
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.report import Report
 from mailtools.store import disk, journal
@@ -412,7 +412,8 @@ def to_minute(when: float) -> str:
 def from_minute(minute: str) -> float:
     """When a minute begins, in seconds since 1970."""
     year, month, day = int(minute[:4]), int(minute[5:7]), int(minute[8:10])
-    return float(calendar.timegm((year, month, day, int(minute[11:13]), int(minute[14:16]), 0)))
+    days = days_since_1970((year, month, day))
+    return float(days * 86400 + int(minute[11:13]) * 3600 + int(minute[14:16]) * 60)
 
 
 def read_head(path: str) -> tuple[Envelope, int]:

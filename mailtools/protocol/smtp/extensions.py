@@ -65,10 +65,9 @@ _size = re.compile(r"[0-9]{1,20}\Z")
 _by = re.compile(r"-?[0-9]{1,9};[NR]T?\Z", re.IGNORECASE)
 _priority = re.compile(r"-?[0-9]\Z")
 _seconds = re.compile(r"[1-9][0-9]{0,8}\Z")
-_date_time = re.compile(
+_DATE_TIME = (  # rare, so compiled at its first use
     r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9](\.[0-9]+)?"
-    r"(Z|[+-][0-2][0-9]:[0-5][0-9])\Z",
-    re.IGNORECASE,
+    r"(Z|[+-][0-2][0-9]:[0-5][0-9])\Z"
 )
 _address_type = re.compile(r"[A-Za-z0-9-]+\Z")
 
@@ -130,7 +129,11 @@ _MAIL: dict[str, tuple[str, Check, str]] = {
         lambda value: _seconds.match(value) and int(value) <= RELEASE_MOST,
         f"HOLDFOR=seconds, at most {RELEASE_MOST}",
     ),
-    "HOLDUNTIL": ("FUTURERELEASE", _date_time.match, "HOLDUNTIL=2026-01-31T12:00:00Z"),
+    "HOLDUNTIL": (
+        "FUTURERELEASE",
+        lambda value: re.match(_DATE_TIME, value, re.IGNORECASE),
+        "HOLDUNTIL=2026-01-31T12:00:00Z",
+    ),
 }
 
 _RCPT: dict[str, tuple[str, Check, str]] = {

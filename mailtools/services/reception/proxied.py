@@ -4,7 +4,6 @@ from mailtools import log
 from mailtools.errors import BadSyntax, TimedOut
 from mailtools.net.session import Peer
 from mailtools.net.stream import Stream
-from mailtools.protocol.proxy import parse_proxy
 from mailtools.services.access.networks import Networks
 
 PATIENCE = 10.0  # seconds; a proxy sends its header at once
@@ -29,6 +28,8 @@ def behind_proxy(stream: Stream, proxy: Peer) -> Peer:
 
     What came behind the header stays in the stream. Raises BadSyntax, TimedOut or ConnectionDied.
     """
+    from mailtools.protocol.proxy import parse_proxy  # only behind a proxy
+
     data = b""
     while True:
         received = stream.read(PATIENCE)

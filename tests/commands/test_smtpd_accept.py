@@ -153,7 +153,8 @@ def test_a_disk_that_is_nearly_full_puts_mail_off(mail_site: Site) -> None:
 
 
 def test_a_queue_that_cannot_be_written_refuses_for_now(mail_site: Site) -> None:
-    server = mail_site.listen("smtpd-accept")  # makes the queue
+    mail_site.run("smtpd-accept", input=b"QUIT\r\n")  # makes the queue
+    server = mail_site.listen("smtpd-accept")
     os.rename(mail_site.queue / "tmp", mail_site.queue / "tmp.gone")
     dialog = b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.org>\r\nBDAT 2 LAST\r\n\r\nQUIT\r\n"
     with socket.create_connection(server.address) as sock:

@@ -27,6 +27,7 @@ Usage: sendmail [flags] [--] [recipient ...] < message
   -t              recipients from To, Cc and Bcc   -i, -oi    a dot alone is no end
   -f, -r ADDRESS  the reverse-path                 -F NAME    the full name for From
   -N never|success,failure,delay   -R full|hdrs   -V ID       DSNs (RFC 3461)
+  -XV[+=]         a reverse-path for each recipient (VERP)
   -B 7BIT|8BITMIME   -O requiretls=yes|smtputf8=yes
   -bm submit (the default)   -bs SMTP on stdin   -bp list the queue (mailq)
   -bi check the aliases (newaliases)   -bv show what becomes of addresses
@@ -108,6 +109,8 @@ def order(flags: Flags, sender: str | None) -> inject.Order:
     parameters = {"REQUIRETLS": ""} if flags.require_tls else {}
     if flags.smtputf8:
         parameters["SMTPUTF8"] = ""
+    if flags.verp:
+        parameters["XVERP"] = flags.verp
     return inject.Order(
         user,
         os.environ.get("NAME", user_name) if flags.full_name is None else flags.full_name,

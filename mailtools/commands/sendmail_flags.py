@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from mailtools.errors import Usage
+from mailtools.mail.verp import DEFAULT, is_delimiters
 
 MODES = {
     "m": "submit",
@@ -49,6 +50,7 @@ class Flags:
         "sender",
         "smtputf8",
         "spool",
+        "verp",
     )
 
     def __init__(self, mode: str = "submit") -> None:
@@ -69,6 +71,8 @@ class Flags:
         """-R, as DSN's RET: FULL or HDRS."""
         self.envelope_id = ""
         """-V, as DSN's ENVID, not encoded."""
+        self.verp = ""
+        """-XV: the delimiters of the reverse-paths that each recipient gets; "" for none."""
         self.body = ""
         """-B: 7BIT or 8BITMIME."""
         self.require_tls = False
@@ -151,6 +155,19 @@ def _mode(flags: Flags, value: str) -> None:
 
 def _sender(flags: Flags, value: str) -> None:
     flags.sender = "" if value == "<>" else value
+    if value.endswith("-@[]") and (local := value.rpartition("@")[0].rpartition("@")[0])[1:]:
+        # qmail's way to ask for VERP: owner-list-@example.org-@[]
+        flags.sender = local[:-1] + value[len(local) : -4]
+        _verp(flags, f"V{local[-1]}=")
+
+
+def _verp(flags: Flags, value: str) -> None:
+    """Take Postfix' -XV and -XV+=; any other -X is sendmail's log of its traffic, and ignored."""
+    if value[:1] != "V":
+        return
+    if not is_delimiters(value[1:]):
+        raise Usage("-XV takes two delimiters of + - =")
+    flags.verp = value[1:] or DEFAULT
 
 
 def _full_name(flags: Flags, value: str) -> None:
@@ -224,6 +241,7 @@ _SETTERS: dict[str, Callable[[Flags, str], None]] = {
     "N": _notify,
     "R": _returning,
     "V": _envelope_id,
+    "X": _verp,
     "B": _body,
     "o": _small_option,
     "O": _long_option,

@@ -571,3 +571,26 @@ def test_a_rate_of_a_destination_makes_the_pass_wait_for_it(host: Host) -> None:
     result = host.run()
     assert result.returncode == os.EX_CONFIG
     assert b"example.net: 'none' is no limit" in result.stderr
+
+
+SENDERS = HONEST.replace("{name} {','.join(paths)}", "{sender} {','.join(paths)}")
+
+
+@pytest.mark.parametrize(
+    "flags", [("-XV", "-f", "l@example.org"), ("-XV-=", "-f", "l@example.org"),
+              ("-f", "l-@example.org-@[]")]
+)  # fmt: skip
+def test_verp_gives_each_recipient_its_reverse_path(host: Host, flags: tuple[str, ...]) -> None:
+    host.agent("local-deliver", SENDERS)
+    host.agent("relay-send", SENDERS)
+    words = ("bob@example.net", "bad@example.net", "carol@example.org")
+    done = host.site.run("sendmail", *flags, *words, input=b"Subject: x\n\nbody\n")
+    assert done.returncode == 0, done.stderr
+    result = host.run()
+    mark = "+" if "-XV" in flags else "-"
+    assert sorted(host.tried) == sorted(
+        [f"l{mark}{word.replace('@', '=')}@example.org {word}" for word in words]
+        + [f" l{mark}bad=example.net@example.org"]  # the notification
+    )
+    assert f"of=failed to=l{mark}bad=example.net@example.org" in result.stderr.decode()
+    assert list(host.queue.all()) == []

@@ -2,15 +2,16 @@
 
 SIZE (RFC 1870), 8BITMIME (6152), SMTPUTF8 (6531), PIPELINING (2920), ENHANCEDSTATUSCODES (2034),
 CHUNKING and BINARYMIME (3030), STARTTLS (3207), AUTH (4954), DSN (3461), REQUIRETLS (8689), LIMITS
-(9422), MT-PRIORITY (6710), DELIVERBY (2852), FUTURERELEASE (4865), XCLIENT. A parameter is taken
-only where its extension was offered; its value is checked here and its meaning is the session's and
-the queue's.
+(9422), MT-PRIORITY (6710), DELIVERBY (2852), FUTURERELEASE (4865), XCLIENT and XVERP (Postfix). A
+parameter is taken only where its extension was offered; its value is checked here and its meaning
+is the session's and the queue's.
 """
 
 import re
 from collections.abc import Callable
 
 from mailtools.errors import BadParameter, BadSequence, BadSyntax
+from mailtools.mail.verp import is_delimiters
 from mailtools.protocol.smtp.grammar import is_xtext
 from mailtools.protocol.smtp.session import Session, Settings
 
@@ -37,7 +38,7 @@ def offers(session: Session, settings: Settings) -> dict[str, str]:
         found["REQUIRETLS"] = ""
     if session.trusted or settings.submission or settings.lmtp:
         # Not for everybody: a stranger's NOTIFY=SUCCESS would make us write to whom he names.
-        found |= {"DSN": "", "DELIVERBY": "", "MT-PRIORITY": ""}
+        found |= {"DSN": "", "DELIVERBY": "", "MT-PRIORITY": "", "XVERP": ""}
         if session.release_until:
             found["FUTURERELEASE"] = f"{RELEASE_MOST} {session.release_until}"
     if session.xclient_allowed:
@@ -129,6 +130,7 @@ _MAIL: dict[str, tuple[str, Check, str]] = {
         lambda value: _seconds.match(value) and int(value) <= RELEASE_MOST,
         f"HOLDFOR=seconds, at most {RELEASE_MOST}",
     ),
+    "XVERP": ("XVERP", is_delimiters, "XVERP, or XVERP= and two of + - ="),
     "HOLDUNTIL": (
         "FUTURERELEASE",
         lambda value: re.match(_DATE_TIME, value, re.IGNORECASE),

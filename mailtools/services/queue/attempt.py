@@ -130,10 +130,10 @@ class Attempts:
                     entry.path,
                     personal(entry.envelope, address),
                     [address],
-                    agent,
-                    destination,
-                    level,
-                    sender,
+                    agent=agent,
+                    destination=destination,
+                    priority=level,
+                    sender=sender,
                 )
                 for (agent, destination), addresses in paths.items()
                 for address in addresses

@@ -5,6 +5,7 @@ from mailtools.errors import NoSuchEntry
 from mailtools.mail import dsn
 from mailtools.mail.dsn import Notification
 from mailtools.mail.report import DELAYED, DELIVERED, FAILED, Report
+from mailtools.mail.verp import XVERP, personal
 from mailtools.store.queue import Entry, Queue
 
 BOUNCE = "bounce"
@@ -44,6 +45,9 @@ class Notifier:
         """Commit one DSN for settled reports, which the journal holds; then note it there."""
         action = FAILED if any(report.action == FAILED for _, report in told) else DELIVERED
         if entry.envelope.reverse_path:
+            if XVERP in entry.envelope.parameters:
+                self._tell_each(entry, told, now)
+                return
             id_ = self._commit(entry, entry.envelope.reverse_path, told, now, client=BOUNCE)
         elif self._may_double(now):
             id_ = self._commit(entry, self._postmaster, told, now, client=DOUBLE_BOUNCE)
@@ -62,9 +66,24 @@ class Notifier:
             if path.address in entry.journal.last
             and dsn.wanted(entry.journal.last[path.address], path)
         ]
-        if told:
+        if told and XVERP in entry.envelope.parameters:
+            self._tell_each(entry, told, now, until)
+        elif told:
             id_ = self._commit(entry, to, told, now, client=BOUNCE, until=until)
             self._queue.record_notice(entry, DELAYED, id_, now)
+
+    def _tell_each(self, entry: Entry, told: Told, now: float, until: float = 0.0) -> None:
+        """Commit a DSN for each recipient, to the reverse-path it had; then note them all.
+
+        Noted at once, since a crash between two must rather tell twice than not at all.
+        """
+        ids: list[tuple[str, str]] = []
+        for when, report in told:
+            to = personal(entry.envelope, report.forward_path)
+            id_ = self._commit(entry, to, [(when, report)], now, client=BOUNCE, until=until)
+            ids.append((report.action if report.action in (FAILED, DELAYED) else DELIVERED, id_))
+        for action, id_ in ids:
+            self._queue.record_notice(entry, action, id_, now)
 
     def _may_double(self, now: float) -> bool:
         self._doubles = [time for time in self._doubles if now - 3600 < time <= now]

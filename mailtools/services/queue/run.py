@@ -233,7 +233,10 @@ class Run:
             self._attempts.put_off(assignment, silence, now)
             return
         pool.dealer.put(
-            assignment.destination, assignment.reverse_path, assignment.priority, assignment
+            assignment.destination,
+            assignment.sender,
+            assignment.priority,
+            assignment,
         )
 
     def _take_selected(self, selection: Selection) -> None:

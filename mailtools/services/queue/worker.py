@@ -33,6 +33,7 @@ class Assignment:
         "path",
         "priority",
         "reverse_path",
+        "sender",
     )
 
     def __init__(
@@ -45,6 +46,7 @@ class Assignment:
         agent: str = "",
         destination: str = "",
         priority: int = 0,
+        sender: str = "",
     ) -> None:
         self.id = id
         self.path = path
@@ -54,6 +56,8 @@ class Assignment:
         """The command line of the agent that takes it."""
         self.destination = destination
         self.priority = priority
+        self.sender = sender or reverse_path
+        """Whose turn it takes: the message's reverse-path, where that of the job is another."""
         self.answers_before = 0
         """How often the destination had answered when this was dealt."""
         self.missing: set[str] = set(forward_paths)

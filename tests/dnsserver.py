@@ -26,13 +26,13 @@ TTL = 60
 
 
 class DnsServer:
-    def __init__(self, zone: Zone, faults: dict[str, str] | None = None) -> None:
+    def __init__(self, zone: Zone, faults: dict[str, str] | None = None, *, port: int = 0) -> None:
         self.zone = zone
         self.faults = faults or {}
         self.secure: set[str] = set()
         self.ttl = TTL
         self.asked: list[tuple[str, str]] = []
-        self._tcp = socket.create_server(("127.0.0.1", 0))
+        self._tcp = socket.create_server(("127.0.0.1", port))
         self.port: int = self._tcp.getsockname()[1]
         self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._udp.bind(("127.0.0.1", self.port))

@@ -108,8 +108,15 @@ class Sink:
 class Taker:
     """A peer that takes everything, on as many connections as come, each in a thread."""
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0, gate: int = 0) -> None:
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        gate: int = 0,
+        offers: Sequence[str] = ("PIPELINING", "8BITMIME"),
+    ) -> None:
         """With `gate`, the answer to each message waits until so many messages are there."""
+        self._hello = "\r\n".join(["250-taker", *(f"250-{offer}" for offer in offers), "250 HELP"])
         self._server = socket.create_server((host, port), backlog=1000)
         self.port: int = self._server.getsockname()[1]
         self.connections = 0
@@ -166,7 +173,7 @@ class Taker:
         for line in lines:
             verb = line[:4].upper()
             if verb == b"EHLO":
-                sock.sendall(b"250-taker\r\n250-PIPELINING\r\n250 8BITMIME\r\n")
+                sock.sendall(f"{self._hello}\r\n".encode())
                 continue
             if verb == b"MAIL":
                 sender, paths = _between(line), []

@@ -4,7 +4,6 @@ The last line of a file counts: address, since when, status and text, TAB betwee
 a hint: what a power cut takes is learnt again. Removing the file lifts the suppression.
 """
 
-import hashlib
 import os
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -67,6 +66,8 @@ class Suppressed:
     def _path(self, address: str) -> str:
         name = file_name.encode(address.lower())
         if len(name) > NAME_MOST:
+            import hashlib  # such names are rare
+
             name = f"{name[:100]}+{hashlib.sha256(name.encode()).hexdigest()}"
         return f"{self._folder}/{name}"
 

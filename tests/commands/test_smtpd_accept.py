@@ -156,6 +156,7 @@ def test_a_queue_that_cannot_be_written_refuses_for_now(mail_site: Site) -> None
     mail_site.run("smtpd-accept", input=b"QUIT\r\n")  # makes the queue
     server = mail_site.listen("smtpd-accept")
     os.rename(mail_site.queue / "tmp", mail_site.queue / "tmp.gone")
+    (mail_site.queue / "tmp").write_text("in the way")
     dialog = b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.org>\r\nBDAT 2 LAST\r\n\r\nQUIT\r\n"
     with socket.create_connection(server.address) as sock:
         said = speak(sock, dialog)

@@ -7,6 +7,7 @@ every fault at once, each with file and line.
 
 import os
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from mailtools.errors import Misconfigured
@@ -101,6 +102,13 @@ transports | map | none | queue-run | The agent for a domain: `domain:program ar
 auth-program | line | none | smtpd-accept, pop3d, imapd, mail-checkpassword | The program, with \
 its arguments, that is asked for the passwords of users whose field in accounts is empty or x; it \
 speaks the checkpassword interface.
+auth-socket | path | none | smtpd-accept, pop3d, imapd, mail-checkpassword | Dovecot's auth \
+socket, asked for the same passwords instead of a program.
+pam-service | line | none | smtpd-accept, pop3d, imapd, mail-checkpassword | The PAM service, \
+asked for the same passwords instead: a name in /etc/pam.d, or the path of such a file.
+token-program | line | none | smtpd-accept, pop3d, imapd, mail-checkpassword | The program that \
+checks the tokens of OAUTHBEARER and XOAUTH2, as auth-program does passwords: login, token and \
+time on descriptor 3.
 mailbox-owner | line | none | smtpd-accept, local-deliver, pop3d, imapd | The user who owns the \
 mailboxes of accounts that name no uid; needed where these run as root.
 maildir | line | ~/Maildir | smtpd-accept, local-deliver, pop3d, imapd, mail-account | The Maildir \
@@ -250,6 +258,39 @@ class Config:
         path = os.path.join(self.folder, name)
         return path if os.path.exists(path) else ""
 
+    # -- all of them ------------------------------------------------------------------------------
+
+    def read_all(self) -> None:
+        """Read every setting by its kind, so that all faults are noted."""
+        getters: dict[str, Callable[[str], object]] = {
+            "line": self.line,
+            "lines": self.lines,
+            "number": self.number,
+            "duration": self.seconds,
+            "size": self.octets,
+            "flag": self.flag,
+            "map": self.mapping,
+            "path": self.path,
+            "file": self.file,
+        }
+        for setting in SETTINGS.values():
+            getters[setting.kind](setting.name)
+
+    def shown(self, name: str) -> tuple[list[str], str]:
+        """Give what counts for a setting, and the path of the file that says so ("": none does).
+
+        Of a `file` setting that is its path: what stands in it may be a secret.
+        """
+        setting, path = SETTINGS[name], os.path.join(self.folder, name)
+        if setting.kind == "file":
+            return ([path], path) if self.file(name) else (["none"], "")
+        values = self._values(name, setting.kind)
+        if values is not None:
+            return [value for _, value in values], path
+        if setting.default in SETTINGS:
+            return self.shown(setting.default)[0], ""
+        return [self._default_line(name) if name == "me" else setting.default], ""
+
     # -- faults -----------------------------------------------------------------------------------
 
     def fault(self, name: str, line: int, what: str) -> None:
@@ -259,6 +300,11 @@ class Config:
         )
         if (fault := f"{place}: {what}") not in self._faults:
             self._faults.append(fault)
+
+    @property
+    def faults(self) -> list[str]:
+        """The faults noted so far, a line each."""
+        return list(self._faults)
 
     def check(self) -> None:
         """Raise Misconfigured with every fault noted so far, a line each."""

@@ -7,6 +7,7 @@ import pwd
 from typing import TYPE_CHECKING
 
 from mailtools.services.access.accounts import Accounts
+from mailtools.services.access.elsewhere import Elsewhere
 from mailtools.services.access.networks import Networks, is_network
 
 if TYPE_CHECKING:
@@ -32,8 +33,21 @@ def accounts_of(config: Config, *, state: str = "") -> Accounts:
         system_users=config.flag("system-users"),
         owner=mailbox_owner(config),
         state=state,
-        auth_program=config.line("auth-program"),
+        elsewhere=_elsewhere(config),
     )
+
+
+def _elsewhere(config: Config) -> Elsewhere:
+    pam = config.line("pam-service")
+    found = Elsewhere(
+        config.line("auth-program"),
+        config.path("auth-socket"),
+        os.path.join(config.folder, pam) if "/" in pam else pam,
+        config.line("token-program"),
+    )
+    if sum(map(bool, (found.program, found.socket, found.pam))) > 1:
+        config.fault("auth-program", 0, "only one of auth-program, auth-socket, pam-service")
+    return found
 
 
 def mailbox_owner(config: Config) -> tuple[int, int] | None:
@@ -128,7 +142,7 @@ def tls_of(
     from mailtools.services.access.certificate import wanted
 
     chains = [Chain("", certificate, key or certificate)]
-    chains += (Chain(*parts) for parts in _named_chains(config))
+    chains += (Chain(*parts) for parts in named_chains(config))
     certificates = Certificates(
         chains,
         tickets=config.flag("tls-tickets"),
@@ -139,7 +153,7 @@ def tls_of(
     return certificates.context
 
 
-def _named_chains(config: Config) -> list[tuple[str, str, str]]:
+def named_chains(config: Config) -> list[tuple[str, str, str]]:
     """Read tls-certificates: name ("" for `*`), certificate and key of each line."""
     found = []
     for number, text in enumerate(config.lines("tls-certificates"), 1):

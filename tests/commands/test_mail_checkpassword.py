@@ -10,6 +10,7 @@ import pytest
 from mailtools.errors import AuthTrouble, BadCredentials
 from mailtools.services.access.accounts import Accounts
 from mailtools.services.access.checkpassword import ask
+from mailtools.services.access.elsewhere import Elsewhere
 
 OURS = os.path.join(os.path.dirname(__file__), "..", "..", "bin", "mail-checkpassword")
 
@@ -128,7 +129,7 @@ def test_what_does_not_fit_the_interface_is_wrong_without_asking(program, tmp_pa
 
 def test_it_is_asked_only_for_users_whose_password_is_elsewhere(program, tmp_path):
     (tmp_path / "accounts").write_text("bob:x\ndave:\nerin:!\nfrank:{PLAIN}here\n")
-    accounts = Accounts(str(tmp_path / "accounts"), auth_program=str(program))
+    accounts = Accounts(str(tmp_path / "accounts"), elsewhere=Elsewhere(str(program)))
     assert accounts.authenticate("bob", "hunter2").name == "bob"
     assert accounts.authenticate("frank", "here").name == "frank"
     for login in ("bob", "dave", "erin", "frank", "nobody"):

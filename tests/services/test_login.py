@@ -7,6 +7,7 @@ from mailtools.protocol.sasl import client as sasl_client
 from mailtools.protocol.sasl import server as sasl
 from mailtools.services.access import passwords
 from mailtools.services.access.accounts import Accounts
+from mailtools.services.access.elsewhere import Elsewhere
 from mailtools.services.access.login import Login
 
 
@@ -64,7 +65,7 @@ def test_scram_is_offered_only_where_everybody_can_use_it(site):
     assert offered(Accounts(accounts.path)) == ("PLAIN", "LOGIN")
     accounts.app_passwords.remove("bob")
     assert offered(Accounts(accounts.path)) == both
-    assert offered(Accounts(accounts.path, auth_program="/bin/false")) == ("PLAIN", "LOGIN")
+    assert offered(Accounts(accounts.path, elsewhere=Elsewhere("/bin/false"))) == ("PLAIN", "LOGIN")
     assert offered(site()) == ("PLAIN", "LOGIN")
 
 

@@ -20,6 +20,7 @@ from mailtools.errors import AuthTrouble, BadCredentials, Misconfigured
 from mailtools.mail.address import ascii_domain
 from mailtools.protocol.sasl.wire import HASHES
 from mailtools.services.access import schemes
+from mailtools.services.access.elsewhere import NOWHERE, Elsewhere
 from mailtools.services.access.networks import contains, is_network
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Accounts:
         system_users: bool = False,
         owner: tuple[int, int] | None = None,
         state: str = "",
-        auth_program: str = "",
+        elsewhere: Elsewhere = NOWHERE,
     ) -> None:
         """Name the file ("" for none) and say how addresses and Maildirs are found.
 
@@ -76,12 +77,12 @@ class Accounts:
         its local-part, `%d` its domain). `local_domains` are those whose addresses are logins of
         users written without a domain. `owner` is the uid and gid of accounts that name none; where
         it is None they have none (-1), and root serves nothing of theirs. `state` is a
-        folder to count failed logins and to note app passwords' use in. `auth_program` is asked
-        for the passwords of users who have none here (services/access/checkpassword.py).
+        folder to count failed logins and to note app passwords' use in. `elsewhere` is asked
+        for the passwords of users who have none here, and for tokens.
         """
         self.path, self.state = path, state
         self._maildir = maildir
-        self._auth_program = auth_program
+        self._elsewhere = elsewhere
         self._local = frozenset(ascii_domain(domain) for domain in local_domains)
         self._system_users = system_users
         self._owner = owner or NOBODY
@@ -150,16 +151,30 @@ class Accounts:
         except Misconfigured as error:
             raise AuthTrouble(detail=error.detail) from error
         secret = account.secret if account else self._decoy()
-        if self._auth_program and (account is None or schemes.elsewhere(secret)):
+        elsewhere = self._elsewhere
+        if elsewhere.has_passwords and (account is None or schemes.elsewhere(secret)):
             # Asked for nobody too: an unknown login must take as long.
-            from mailtools.services.access.checkpassword import ask  # only where it is set
-
-            fits = ask(self._auth_program, login, password, service, address)
+            fits = elsewhere.password_fits(login, password, service, address)
         else:
             fits = passwords.check(secret, password)
         if account is None or not self.may_log_in(account, service, address):
             raise BadCredentials
         if not fits and not self.app_passwords.use(account.name, password, service, address):
+            raise BadCredentials
+        return account
+
+    def authenticate_token(
+        self, login: str, token: str, *, service: str, address: str = ""
+    ) -> Account:
+        """Give the account that a bearer token opens; raise BadCredentials or AuthTrouble."""
+        try:
+            account = self.find(login) if login else None
+        except Misconfigured as error:
+            raise AuthTrouble(detail=error.detail) from error
+        if not login or not self._elsewhere.token_program:
+            raise BadCredentials
+        fits = self._elsewhere.token_fits(login, token, service, address)
+        if not fits or account is None or not self.may_log_in(account, service, address):
             raise BadCredentials
         return account
 
@@ -169,7 +184,8 @@ class Accounts:
         SCRAM is offered only where every account can use it: a client takes the strongest offer,
         and asks its user for another password when that fails.
         """
-        return (*filter(self._all_have, reversed(HASHES)), "PLAIN", "LOGIN")
+        found = (*filter(self._all_have, reversed(HASHES)), "PLAIN", "LOGIN")
+        return (*found, "OAUTHBEARER", "XOAUTH2") if self._elsewhere.token_program else found
 
     def _all_have(self, mechanism: str) -> bool:
         try:
@@ -183,7 +199,9 @@ class Accounts:
         if mechanism not in self._scram:
             secrets = map(_secret_of, self._accounts.values())
             able = all(schemes.can_scram(secret, mechanism) for secret in secrets)
-            self._scram[mechanism] = able and bool(self._accounts) and not self._auth_program
+            self._scram[mechanism] = (
+                able and bool(self._accounts) and not self._elsewhere.has_passwords
+            )
         return self._scram[mechanism] and not self.app_passwords.everything()
 
     def may_log_in(self, account: Account, service: str, address: str) -> bool:

@@ -17,17 +17,20 @@ import time
 from mailtools.errors import AuthTrouble, Usage
 
 MOST = 512  # octets on descriptor 3, the interface's limit
+TOKEN_MOST = 16384  # the same for bearer tokens, which are longer than passwords
 PATIENCE = 30.0  # seconds for the program to answer
 
 
-def ask(program: str, login: str, password: str, service: str, address: str) -> bool:
+def ask(
+    program: str, login: str, password: str, service: str, address: str, *, most: int = MOST
+) -> bool:
     """Whether `program`, a command line, says that the password fits; raise AuthTrouble.
 
     It finds the service in $SERVICE and the peer's address in $TCPREMOTEIP.
     """
     said = b"".join(text.encode("utf-8", "surrogateescape") + b"\0" for text in (login, password))
     said += b"%d\0" % int(time.time())
-    if said.count(b"\0") != 3 or len(said) > MOST:
+    if said.count(b"\0") != 3 or len(said) > most:
         return False
     environ = {**os.environ, "SERVICE": service, "TCPREMOTEIP": address}
     words = [*shlex.split(program), "/bin/true"]

@@ -13,7 +13,7 @@ from mailtools import log
 from mailtools.errors import AuthTrouble, BadCredentials, Misconfigured
 from mailtools.protocol.sasl import scram
 from mailtools.protocol.sasl.scram import ScramKeys
-from mailtools.protocol.sasl.server import Credentials, External, Password, Proven
+from mailtools.protocol.sasl.server import Credentials, External, Password, Proven, Token
 from mailtools.services.access import passwords, schemes
 from mailtools.services.access.accounts import Account, Accounts
 from mailtools.services.access.throttle import Throttle
@@ -79,6 +79,11 @@ class Login:
                 )
             case Proven(login, authorize_as):
                 account = self._known(login)
+            case Token(login, token):
+                authorize_as = ""
+                account = self._accounts.authenticate_token(
+                    login, token, service=self._service, address=self._address
+                )
             case External(authorize_as) if self._certificate_login:
                 account = self._known(self._certificate_login)
             case _:

@@ -30,6 +30,7 @@ def preload() -> None:
     A peer that does not log in is spared it, under inetd; a listener does it before it forks, and
     everybody before root is given up, as the files may then be out of reach.
     """
+    import mailtools.protocol.imap.append
     import mailtools.protocol.imap.mailboxes
     import mailtools.protocol.imap.messages
     import mailtools.services.access.app_passwords

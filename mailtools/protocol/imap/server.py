@@ -25,7 +25,7 @@ from mailtools.errors import (
 )
 from mailtools.mail.reply import one_line
 from mailtools.protocol.engine import Engine, LineTooLong
-from mailtools.protocol.imap import append, commands
+from mailtools.protocol.imap import commands
 from mailtools.protocol.imap.octets import WireCache
 from mailtools.protocol.imap.responses import No, code_of
 from mailtools.protocol.imap.table import COMMANDS, Command, State
@@ -33,6 +33,7 @@ from mailtools.protocol.imap.values import Change, Changed, Counted, Expunged, K
 from mailtools.protocol.imap.wire import Cursor, literal_at_end
 
 if TYPE_CHECKING:
+    from mailtools.protocol.imap.append import Incoming
     from mailtools.protocol.imap.session import Session, Site, View
 
 LINE_MOST = 1 << 18  # octets of a line; RFC 9051 4 asks for 8192 at least
@@ -84,7 +85,7 @@ class ImapServer(Engine):
         self._wanted = 0  # octets of a literal to come
         self._skip = 0  # octets of a literal to throw away
         self._failing: tuple[bytes, Failure] | None = None  # said once the command is over
-        self._incoming: append.Incoming | None = None
+        self._incoming: Incoming | None = None
         self._incoming_tag = b""
         self._reader: Callable[[bytes], None] | None = None  # takes the next line
         self._idle_tag = b""
@@ -165,6 +166,8 @@ class ImapServer(Engine):
 
     def _literal(self, octets: int, unasked: bool) -> None:
         """A line ends in a literal: a message, or a part of the command."""
+        from mailtools.protocol.imap import append  # 4 ms, which a greeting need not cost
+
         command = bytes(self._command)
         match = append.begins_append(command)
         if match and not append.mailbox_is_coming(command, match.end()):
@@ -205,6 +208,8 @@ class ImapServer(Engine):
     # -- APPEND -----------------------------------------------------------------------------------
 
     def _begin_append(self, tag: bytes, command: bytes, start: int) -> None:
+        from mailtools.protocol.imap import append
+
         self._command.clear()
         cursor = Cursor(command)
         cursor.position = start
@@ -227,7 +232,7 @@ class ImapServer(Engine):
         if not unasked:
             self._say(b"+ OK\r\n")
 
-    def _take_message(self, incoming: append.Incoming) -> bool:
+    def _take_message(self, incoming: Incoming) -> bool:
         data = self._take(min(incoming.left, 1 << 18))
         if not data:
             return False
@@ -241,14 +246,16 @@ class ImapServer(Engine):
             self._failing = (tag, failure)
         return True
 
-    def _next_message(self, incoming: append.Incoming, line: bytes) -> None:
+    def _next_message(self, incoming: Incoming, line: bytes) -> None:
         """The line behind a message: it ends the command, or announces another message."""
+        from mailtools.protocol.imap.append import take_announced
+
         literal = literal_at_end(line)
         if literal is None:
             self._end_append(incoming, line)
             return
         try:
-            incoming.begin(announced := append.take_announced(Cursor(line)))
+            incoming.begin(announced := take_announced(Cursor(line)))
         except Failure as failure:
             tag = self._incoming_tag
             self._stop_append()
@@ -257,7 +264,7 @@ class ImapServer(Engine):
         if not announced.unasked:
             self._say(b"+ OK\r\n")
 
-    def _end_append(self, incoming: append.Incoming, line: bytes) -> None:
+    def _end_append(self, incoming: Incoming, line: bytes) -> None:
         tag, self._incoming = self._incoming_tag, None
 
         def finish() -> Answer:

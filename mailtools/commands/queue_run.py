@@ -12,10 +12,12 @@ from mailtools.config import Config
 from mailtools.services.queue import selection
 from mailtools.services.queue.holding import HoldRules
 from mailtools.services.queue.limits import Limits, parse_limit
+from mailtools.services.queue.ownership import Ownership
 from mailtools.services.queue.privileges import become_owner
 from mailtools.services.queue.run import Plan, Run
 from mailtools.services.queue.selection import Selection
 from mailtools.store import lock
+from mailtools.store.lease import Lease, myself
 from mailtools.store.queue import Queue
 
 
@@ -46,7 +48,7 @@ def main(
     queue = Queue(os.path.abspath(os.path.join(spool, "queue")))
     asked = chosen if chosen.ids or chosen.domains else None
     owner = become_owner(queue.path)
-    plan = _plan(etc, owner)
+    plan = read_plan(etc, owner)
     if dry_run:
         for line in selection.preview(queue, plan.transports, asked, time.time(), plan.rules):
             click.echo(line)
@@ -59,12 +61,21 @@ def main(
         queue.pull()
         return os.EX_OK
     _prepare(etc, spool)
-    run = Run(queue, plan, lambda: _plan(etc, owner))
+    ownership = None
+    if plan.lease:
+        lease = Lease(f"{queue.path}/owner", myself(plan.me), plan.lease)
+        ownership = Ownership(lease, plan.lease)
+        if not ownership.take(wait=wait):
+            return os.EX_OK
+    run = Run(queue, plan, lambda: read_plan(etc, owner), ownership)
     done = run.wait() if wait else run.once(asked)
+    if ownership:
+        ownership.release()
     return os.EX_OK if done else os.EX_TEMPFAIL
 
 
-def _plan(etc: str, owner: tuple[int, int] | None) -> Plan:
+def read_plan(etc: str, owner: tuple[int, int] | None) -> Plan:
+    """Read the settings, and make the plan of them; raise Misconfigured with all faults."""
     config = Config(etc)
     me = config.line("me")
     plan = Plan(
@@ -75,6 +86,7 @@ def _plan(etc: str, owner: tuple[int, int] | None) -> Plan:
         local_agents=max(config.number("local-agents"), 1),
         relay_agents=max(config.number("relay-agents"), 1),
         history=config.seconds("history"),
+        lease=config.seconds("lease"),
         suppress=config.seconds("suppress"),
         limits=_limits(config),
         rules=_hold_rules(config),

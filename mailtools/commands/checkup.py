@@ -1,0 +1,104 @@
+"""What mail-check looks at: the control files, given to each check as plain values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+from mailtools.commands.parts import accounts_of, directory_of, named_chains, tls_of
+from mailtools.config import SETTINGS, Config
+from mailtools.services.people import check_queue, check_site, check_world
+from mailtools.services.people.finding import Finding, complaints, said
+
+SECRETS = ("accounts", "app-passwords", "route-credentials", "dkim-keys", "srs-secrets")
+_MENDS = {
+    "accounts": "mail-account, or mailtools-accounts(5)",
+    "aliases": "see mailtools-aliases(5); newaliases checks it",
+    "virtual": "see mailtools-aliases(5); newaliases checks it",
+    "app-passwords": "see mailtools-accounts(5)",
+}
+
+
+def findings(etc: str, spool: str, *, dns: bool) -> Iterator[Finding]:
+    """Yield everything that is wrong with a site; without `dns` nothing is looked up."""
+    queue = os.path.join(spool, "queue")
+    mends = mends_of()
+    yield from check_site.control_folder(etc, SETTINGS)
+    yield from _settings(etc, spool, mends)
+    config = Config(etc)
+    yield from _site(config, queue, mends)
+    me = config.line("me")
+    chains = named_chains(config)
+    if certificate := config.path("tls-certificate"):
+        chains.insert(0, ("", certificate, config.path("tls-key") or certificate))
+    yield from check_world.certificates(chains, lambda: tls_of(Config(etc), needed=False), me)
+    yield from check_queue.ownership(queue)
+    yield from check_queue.health(queue, config.seconds("lifetime"))
+    if dns:
+        yield from _dns(config)
+
+
+def mends_of() -> dict[str, str]:
+    """Say how each setting is mended: by what may stand there."""
+    mends = {
+        one.name: f"kind: {one.kind}; default: {one.default}; see mailtools-control(5)"
+        for one in SETTINGS.values()
+    }
+    return mends | _MENDS
+
+
+def _settings(etc: str, spool: str, mends: dict[str, str]) -> Iterator[Finding]:
+    config = Config(etc)
+    config.read_all()
+    yield from said(config.faults, mends)
+    for reads in _readers(etc, spool):
+        yield from complaints(reads, mends)
+
+
+def _readers(etc: str, spool: str) -> Iterator[Callable[[], object]]:
+    """Yield what the programs do with the settings when they start: they know best."""
+    from mailtools.commands import local_deliver, queue_run, relay_send, smtpd_accept
+    from mailtools.services.relay.route import Routes
+    from mailtools.services.relay.smarthost import Smarthosts
+    from mailtools.services.relay.tls_rules import TlsRules
+
+    queue = f"{spool}/queue"
+    yield lambda: Routes(Config(etc).mapping("routes"))
+    yield lambda: TlsRules(Config(etc).mapping("tls-policy"))
+    yield lambda: Smarthosts(Config(etc).file("route-credentials"))
+    yield lambda: relay_send.build(Config(etc), spool, None, False)
+    yield lambda: local_deliver.build(Config(etc), queue)
+    yield lambda: queue_run.read_plan(etc, None)
+    for submission in (False, True):
+        yield lambda submission=submission: smtpd_accept.build(  # type: ignore[misc]
+            Config(etc), queue, tls=False, submission=submission, lmtp=False
+        )
+
+
+def _site(config: Config, queue: str, mends: dict[str, str]) -> Iterator[Finding]:
+    domains = config.lines("locals")
+    yield from check_site.names(config.line("me"), domains)
+    files = [path for name in SETTINGS if os.path.exists(path := f"{config.folder}/{name}")]
+    secrets = [path for name in SECRETS if os.path.exists(path := f"{config.folder}/{name}")]
+    owner = check_queue.owner_of(queue) if os.geteuid() == 0 else None
+    yield from check_site.permissions(config.folder, files, secrets, owner)
+    keys = {config.path("tls-key"), *(key for _, _, key in named_chains(config))}
+    yield from check_site.permissions(config.folder, (), sorted(keys - {""}), None)
+    book = accounts_of(config)
+    yield from check_site.accounts(book, system_users=config.flag("system-users"), mends=mends)
+    yield from check_site.addresses(directory_of(config, book), domains, mends)
+    table = {f"transports: {key}": value for key, value in config.mapping("transports").items()}
+    table["auth-program"] = config.line("auth-program")
+    yield from check_site.programs(table)
+    places = [config.folder, *check_site.maildirs(book)]
+    for path in (queue, *check_queue.file_systems(places)):
+        yield from check_queue.room(path, config.octets("disk-floor"))
+
+
+def _dns(config: Config) -> Iterator[Finding]:
+    from mailtools.net.dns import Resolver  # 75 ms, and --no-dns does without
+
+    resolver = Resolver(config.line("resolver"), timeout=3, attempts=2)
+    world = check_world.World(resolver, config.line("me"))
+    yield from world.host()
+    yield from world.domains(config.lines("locals"))

@@ -1,0 +1,361 @@
+"""mail-check: every fault of a site at once, each with its mend; and --show."""
+
+import datetime
+import json
+import os
+import time
+
+import pytest
+from dnsserver import DnsServer
+
+from mailtools.config import SETTINGS
+from mailtools.mail.envelope import Envelope, ForwardPath
+from mailtools.store.queue import Queue
+
+
+@pytest.fixture
+def well(secure_site):
+    """A site with nothing wrong but what tests cannot have."""
+    site = secure_site
+    site.account("bob")
+    site.set("aliases", "postmaster: bob")
+    (site.etc / "key.pem").chmod(0o600)
+    site.set("disk-floor", "1K")
+    Queue(str(site.queue)).create()
+    return site
+
+
+def check(site, *words, code):
+    done = site.run("mail-check", "--json", *words)
+    assert done.returncode == code, (done.stdout, done.stderr)
+    found = [json.loads(line) for line in done.stdout.decode().splitlines()]
+    # The disk of the tests, and that all of it is root's, are not ours to mend.
+    return [
+        one for one in found if " free" not in one["what"] and "belongs to root" not in one["what"]
+    ]
+
+
+def texts(findings, weight=None):
+    return [f"{one['where']}: {one['what']}" for one in findings if weight in (None, one["weight"])]
+
+
+def faults(site, *words):
+    found = texts(check(site, "--no-dns", *words, code=os.EX_CONFIG), "fault")
+    assert found
+    return found
+
+
+def warnings(site):
+    return texts(check(site, "--no-dns", code=os.EX_OK), "warning")
+
+
+def test_a_site_that_is_well(well):
+    assert check(well, "--no-dns", code=os.EX_OK) == []
+    done = well.run("mail-check", "--no-dns")
+    assert done.returncode == os.EX_OK
+    last = done.stdout.decode().splitlines()[-1]
+    assert last == "Nothing is wrong." or last.startswith("0 faults, ")
+    assert done.stderr == b""
+
+
+def test_every_fault_at_once_each_with_its_mend(well):
+    well.set("retry-first", "soon")
+    well.set("hops", "many")
+    well.set("relay-clients", "192.0.2.0/24", "here")
+    well.set("routes", "example.net:host:99999")
+    well.set("tls-policy", "example.net:sometimes")
+    well.set("aliases", "postmaster: bob", "team: nobody", "list: |")
+    (well.etc / "accounts").write_text("bob:{PLAIN}x\ncarol:{ROT13}x\nbob:{PLAIN}y\n")
+    found = check(well, "--no-dns", code=os.EX_CONFIG)
+    said = "\n".join(texts(found, "fault"))
+    for place, what in (
+        ("retry-first:1", "'soon' is not a duration"),
+        ("hops:1", "'many' is not a whole number"),
+        ("relay-clients:2", "'here' is neither an IP address nor a network"),
+        ("routes", "'host:99999' is no host"),
+        ("tls-policy", "'sometimes' is none of"),
+        ("aliases:3", "a program is missing behind |"),
+        ("accounts:2", "unknown password scheme {ROT13}"),
+        ("accounts:3", "bob stands here a second time"),
+    ):
+        assert f"{place}: {what}" in said.replace("example.net: ", "").replace("carol: ", ""), (
+            place,
+            said,
+        )
+    assert len(texts(found)) == len(set(texts(found)))
+    (one,) = [one for one in found if "soon" in one["what"]]
+    assert one["mend"] == "kind: duration; default: 5min; see mailtools-control(5)"
+    shown = well.run("mail-check", "--no-dns").stdout.decode()
+    assert f"fault    {well.etc}/hops:1: 'many' is not a whole number\n" in shown
+    assert "         mend: kind: number; default: 100; see mailtools-control(5)\n" in shown
+
+
+def test_an_alias_that_leads_nowhere(well):
+    aliases = well.set("aliases", "postmaster: bob", "team: nobody")
+    assert faults(well) == [f"{aliases}:2: nobody has no mailbox and no alias"]
+
+
+def test_a_misspelt_setting(well):
+    path = well.set("relay_client", "192.0.2.1")
+    well.set("notes", "of the operator")
+    well.set("aliases~", "an editor's")
+    found = check(well, "--no-dns", code=os.EX_CONFIG)
+    assert texts(found) == [
+        f"{path}: is no setting; relay-clients is",
+        f"{well.etc}/notes: is no setting: nobody reads it",
+    ]
+    assert found[0]["mend"] == f"mv {path} {well.etc}/relay-clients"
+
+
+def test_secrets_that_others_read(well):
+    (well.etc / "accounts").chmod(0o644)
+    (well.etc / "key.pem").chmod(0o604)
+    found = check(well, "--no-dns", code=os.EX_CONFIG)
+    assert texts(found) == [
+        f"{well.etc}/accounts: others can read it",
+        f"{well.etc}/key.pem: others can read it",
+    ]
+    assert found[0]["mend"] == f"chmod o= {well.etc}/accounts"
+
+
+def test_settings_that_others_write(well):
+    (well.etc / "locals").chmod(0o666)
+    assert faults(well) == [f"{well.etc}/locals: others may write it"]
+
+
+def test_there_is_no_postmaster(well):
+    (well.etc / "aliases").unlink()
+    (well.etc / "accounts").write_text("")
+    found = check(well, "--no-dns", code=os.EX_CONFIG)
+    assert "postmaster@example.org: no alias, no account" in texts(found, "fault")
+    assert "accounts: nobody has a mailbox here" in texts(found, "warning")
+
+
+def test_names_that_are_none(well):
+    well.set("locals", "example.org", "no_domain!")
+    assert "locals: 'no_domain!': Bad domain syntax" in faults(well)
+    well.set("locals", "example.org")
+    well.set("me", "mail")
+    assert any("is no full name" in text for text in texts(
+        check(well, "--no-dns", code=os.EX_CONFIG), "warning"
+    ))  # fmt: skip
+
+
+def test_programs_that_are_not_there(well):
+    well.set("transports", "lists.test:/nowhere/mlmmj --x")
+    assert faults(well) == ["transports: lists.test: there is no program /nowhere/mlmmj"]
+
+
+def test_without_a_certificate_it_is_a_warning(well):
+    (well.etc / "tls-certificate").unlink()
+    assert warnings(well) == [
+        "tls-certificate: there is none: mail and passwords travel in the clear"
+    ]
+
+
+def test_a_key_of_another_certificate(well, authority):
+    other = authority.issue_cert("other.test")
+    (well.etc / "key.pem").write_bytes(other.private_key_pem.bytes())
+    (found,) = faults(well)
+    assert "key values mismatch" in found.lower().replace("_", " ")
+
+
+def test_a_certificate_that_is_no_such_thing(well):
+    (well.etc / "certificate.pem").write_text("nonsense\n")
+    (found,) = faults(well)
+    assert "certificate.pem" in found
+
+
+def test_a_certificate_for_another_name(well):
+    well.set("me", "mx.example.org")
+    (found,) = faults(well)
+    assert found.endswith("not for mx.example.org")
+
+
+@pytest.mark.parametrize(
+    ("days", "weight", "what"),
+    [(10, "warning", "ends on "), (-2, "fault", "is over since ")],
+)
+def test_the_end_of_a_certificate(well, authority, days, weight, what):
+    now = datetime.datetime.now(datetime.UTC)
+    well.tls(
+        authority.issue_cert(
+            "mail.example.org",
+            not_before=now - datetime.timedelta(days=30),
+            not_after=now + datetime.timedelta(days=days),
+        )
+    )
+    (well.etc / "key.pem").chmod(0o600)
+    code = os.EX_CONFIG if weight == "fault" else os.EX_OK
+    (found,) = check(well, "--no-dns", code=code)
+    assert found["weight"] == weight
+    assert found["what"].startswith(what)
+    assert found["mend"] == "renew it"
+
+
+def test_a_full_disk(well):
+    well.set("disk-floor", "900000G")
+    done = well.run("mail-check", "--no-dns")
+    assert done.returncode == os.EX_CONFIG
+    assert b"less than disk-floor: mail is put off" in done.stdout
+
+
+def put(site, age=0.0):
+    queue = Queue(str(site.queue))
+    envelope = Envelope("a@example.org", (ForwardPath("b@example.net"),))
+    writer = queue.begin(envelope, f"{int(time.time() - age)}.M000001P1R00000001" if age else "")
+    writer.write(b"\n")
+    return writer.commit()
+
+
+def test_mail_that_nobody_takes(well):
+    put(well)
+    assert check(well, "--no-dns", code=os.EX_OK) == []
+    put(well, age=3700)
+    assert faults(well) == [f"{well.queue}: mail is due since 1h1m, and no queue run is at work"]
+    descriptor = os.open(well.queue / "trigger", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        (found,) = check(well, "--no-dns", code=os.EX_OK)
+    finally:
+        os.close(descriptor)
+    assert found["what"] == "mail is due since 1h1m, though a queue run is at work"
+
+
+def test_entries_set_aside_and_held(well):
+    queue = Queue(str(well.queue))
+    bad = put(well)
+    queue.set_aside(queue.find(bad))
+    queue.hold(put(well))
+    found = check(well, "--no-dns", code=os.EX_CONFIG)
+    assert texts(found) == [
+        f"{well.queue}/bad: 1 message could not be read and is set aside",
+        f"{well.queue}/hold: 1 message is held",
+    ]
+    assert bad in found[0]["mend"]
+
+
+def test_a_message_older_than_its_lifetime(well):
+    queue = Queue(str(well.queue))
+    id_ = put(well, age=8 * 86400)
+    queue.defer(queue.open(id_), time.time() + 3600)
+    (found,) = check(well, "--no-dns", code=os.EX_OK)
+    assert found["what"] == "the oldest message is 8d old"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_whose_files_these_are(well):
+    maildir = well.homes / "bob" / "Maildir"
+    (maildir / "cur").mkdir(parents=True)
+    os.chown(maildir, 65534, 65534)
+    for folder, _, names in os.walk(well.queue):
+        for path in (folder, *(f"{folder}/{name}" for name in names)):
+            os.chown(path, 65533, 65533)
+    put(well)
+    for path in well.etc.iterdir():
+        if path.name != "hops":
+            path.chmod(0o644 if path.name != "key.pem" else 0o600)
+    found = texts(check(well, "--no-dns", code=os.EX_CONFIG), "fault")
+    assert f"accounts: bob: {maildir} belongs to uid 65534, the account to 0" in found
+    assert any("does not belong to the queue's owner, uid 65533" in text for text in found)
+    (well.etc / "accounts").chmod(0o600)
+    found = texts(check(well, "--no-dns", code=os.EX_CONFIG), "fault")
+    assert f"{well.etc}/accounts: the queue's owner, uid 65533, cannot read it" in found
+
+
+# -- DNS ------------------------------------------------------------------------------------------
+
+ADDRESS = "127.0.0.1"
+REVERSE = "1.0.0.127.in-addr.arpa"
+GOOD = {
+    "mail.example.org": {"A": [ADDRESS]},
+    REVERSE: {"PTR": ["mail.example.org."]},
+    "example.org": {"MX": ["10 mail.example.org."], "TXT": ['"v=spf1 mx -all"']},
+    "_dmarc.example.org": {"TXT": ['"v=DMARC1; p=none"']},
+}
+
+
+def in_dns(site, zone, code=os.EX_OK, broken=None):
+    with DnsServer({**GOOD, **zone}, broken) as server:
+        site.set("resolver", server.at)
+        return check(site, code=code)
+
+
+def test_dns_that_is_well(well):
+    assert in_dns(well, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("zone", "weight", "said"),
+    [
+        ({"mail.example.org": {}}, "fault", "mail.example.org: has no address in DNS"),
+        ({"mail.example.org": {"A": ["192.0.2.1"]},
+          "1.2.0.192.in-addr.arpa": {"PTR": ["mail.example.org."]}}, "warning",
+         "mail.example.org: 192.0.2.1: no address of this host"),
+        ({"mail.example.org": {"A": ["192.0.2.1"]}}, "fault",
+         "192.0.2.1: has no name in reverse DNS: many refuse its mail"),
+        ({"mail.example.org": {"A": ["192.0.2.1"]},
+          "1.2.0.192.in-addr.arpa": {"PTR": ["other.test."]}}, "fault",
+         "192.0.2.1: its name other.test does not lead back to it: many refuse its mail"),
+        ({REVERSE: {"PTR": ["vps7.test."]}, "vps7.test": {"A": [ADDRESS]}}, "warning",
+         "127.0.0.1: its name is vps7.test, not mail.example.org"),
+        ({"example.org": {"MX": ["10 mx.test."]}, "mx.test": {"A": ["192.0.2.8"]}}, "warning",
+         "example.org: its mail goes to mx.test, not here"),
+        ({"example.org": {"MX": ["0 ."]}}, "fault",
+         "example.org: says that it takes no mail (null MX)"),
+        ({"example.org": {"TXT": ['"v=spf1 -all"']}}, "fault",
+         "example.org: has neither MX records nor an address"),
+        ({"example.org": {"MX": ["10 mail.example.org."]}}, "warning",
+         "example.org: has no SPF record"),
+        ({"_dmarc.example.org": {}}, "warning", "example.org: has no DMARC record"),
+    ],
+)  # fmt: skip
+def test_each_fault_of_dns(well, zone, weight, said):
+    code = os.EX_CONFIG if weight == "fault" else os.EX_OK
+    found = in_dns(well, zone, code)
+    assert said in texts(found, weight)
+
+
+def test_a_domain_that_does_not_exist(well):
+    well.set("locals", "example.org", "gone.test")
+    well.set("aliases", "postmaster: bob")
+    found = in_dns(well, {}, os.EX_CONFIG)
+    assert texts(found) == ["gone.test: does not exist in DNS: nobody can write to it"]
+    assert found[0]["mend"] == "publish: gone.test. MX 10 mail.example.org."
+
+
+def test_dns_that_does_not_answer_is_no_fault(well):
+    broken = {"example.org": "SERVFAIL", "mail.example.org": "SERVFAIL"}
+    found = in_dns(well, {}, os.EX_OK, broken)
+    assert {one["weight"] for one in found} == {"warning"}
+    assert len(found) == 2
+
+
+# -- --show ---------------------------------------------------------------------------------------
+
+
+def test_show_tells_what_counts_and_who_says_so(well):
+    well.set("relay-clients", "192.0.2.1", "# not this one", "192.0.2.2")
+    done = well.run("mail-check", "--show")
+    assert done.returncode == 0, done.stderr
+    head, *lines = done.stdout.decode().splitlines()
+    assert head == f"# {well.etc}"
+    rows = [line.split(maxsplit=2) for line in lines]
+    shown = {row[0]: row[1:] for row in rows if not row[0][0].isdigit()}
+    assert set(shown) == set(SETTINGS)
+    assert shown["me"] == ["file", "mail.example.org"]
+    assert shown["lifetime"] == ["default", "5d"]
+    assert shown["relay-clients"] == ["file", "192.0.2.1"]
+    assert ["192.0.2.2"] in rows
+    assert shown["accounts"] == ["file", str(well.etc / "accounts")]
+    assert "secret" not in done.stdout.decode().partition("srs-secrets")[0]
+
+
+def test_show_as_json(well):
+    (well.etc / "locals").unlink()
+    done = well.run("mail-check", "--show", "--json")
+    rows = {row["name"]: row for row in map(json.loads, done.stdout.splitlines())}
+    assert set(rows) == set(SETTINGS)
+    assert rows["me"]["origin"] == str(well.etc / "me")
+    assert (rows["locals"]["values"], rows["locals"]["origin"]) == (
+        ["mail.example.org"], "default",
+    )  # fmt: skip

@@ -21,8 +21,6 @@ _literal = re.compile(rb"(~?)\{([0-9]{1,19})\+?\}\r?\n")
 _literal_end = re.compile(rb"~?\{([0-9]{1,19})(\+?)\}\r?\n\Z")
 _number = re.compile(rb"[0-9]{1,20}")
 _word = re.compile(rb"[^ \r\n(){\[]+")
-_pairs = re.compile(rb"\\(.)")
-_quotable = re.compile(rb'(["\\])')
 _plain = re.compile(rb"[ !#-\[\]-~]*\Z")
 _needs_literal = re.compile(rb"[\x00\r\n\x80-\xff]")
 _atom_only = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\]+\Z')
@@ -128,7 +126,7 @@ class Cursor:
             if not match:
                 raise BadSyntax("Quoted string has no end")
             self.position = match.end()
-            return _pairs.sub(rb"\1", match[1])
+            return re.sub(rb"\\(.)", rb"\1", match[1])
         match = _literal.match(self.data, self.position)
         if not match or match[1]:
             raise BadSyntax(f"String expected{self._where()}")
@@ -179,7 +177,7 @@ def string(data: bytes) -> bytes:
         return b'"' + data + b'"'
     if _needs_literal.search(data):
         return b"{%d}\r\n%b" % (len(data), data.replace(b"\0", b"\x80"))
-    return b'"' + _quotable.sub(rb"\\\1", data) + b'"'
+    return b'"' + re.sub(rb'(["\\])', rb"\\\1", data) + b'"'
 
 
 def nstring(data: bytes | None) -> bytes:

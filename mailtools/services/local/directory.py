@@ -27,8 +27,6 @@ from mailtools.mail.address import Address, ascii_domain, parse_address
 from mailtools.services.access.accounts import Account
 from mailtools.services.local.aliases import AliasFile, Kind, Word, read_targets
 from mailtools.services.local.srs import Srs
-from mailtools.services.reception.limits import limits_of
-from mailtools.store.quota import Quota
 
 DEPTH_MOST = 50  # aliases within aliases
 POSTMASTER = "postmaster"  # RFC 5321 4.5.1
@@ -378,12 +376,16 @@ def check_account(account: Account, *, room: bool = True) -> None:
 
     Without `room` the quota is left to who knows the message's size.
     """
+    from mailtools.services.reception.limits import limits_of  # with the Maildir: at a RCPT only
+
     if not account.maildir:
         raise NoSuchMailbox
     if account.fields and account.fields.get("disabled", "no") != "no":
         raise MailboxDisabled
     limits = limits_of(account) if room else None
     if limits:
+        from mailtools.store.quota import Quota
+
         try:
             full = not Quota(account.maildir, limits, writes=False).allows(1)
         except Failure:

@@ -61,6 +61,7 @@ def preload() -> None:
     import mailtools.services.access.checkpassword
     import mailtools.services.access.login
     import mailtools.services.reception.intake
+    import mailtools.services.reception.limits
     import mailtools.services.reception.mending  # noqa: F401
 
 

@@ -594,3 +594,30 @@ def test_verp_gives_each_recipient_its_reverse_path(host: Host, flags: tuple[str
     )
     assert f"of=failed to=l{mark}bad=example.net@example.org" in result.stderr.decode()
     assert list(host.queue.all()) == []
+
+
+def test_a_shared_queue_is_worked_on_by_who_has_the_lease(host: Host) -> None:
+    host.site.set("lease", "60s")
+    folder = host.site.queue / "owner"
+    folder.mkdir()
+    (folder / "000007").write_text("far.example.org 12 another-boot\n")
+    host.put("carol@example.net")
+    result = host.run()
+    assert result.returncode == 0
+    assert b'stood-by owner="far.example.org 12 another-boot"' in result.stderr
+    assert host.tried == []
+    os.utime(folder / "000007", (0, time.time() - 100))
+    result = host.run()
+    assert b'leased after="far.example.org 12 another-boot"' in result.stderr
+    assert host.tried == ["relay-send carol@example.net"]
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("000008", "free\n")]
+
+
+def test_a_queue_run_whose_lease_was_taken_over_stops(host: Host) -> None:
+    host.site.set("lease", "3s")
+    process = host.start()
+    log_lines(process, "leased")
+    (host.site.queue / "owner" / "000009").write_text("far.example.org 12 another-boot\n")
+    log_lines(process, "lease-lost")
+    assert process.wait(20) == 0
+    assert (host.site.queue / "owner" / "000009").read_text().startswith("far.")

@@ -24,6 +24,7 @@ from mailtools.services.queue.holding import HoldRules
 from mailtools.services.queue.limits import Limits
 from mailtools.services.queue.lookout import GATHER, Lookout
 from mailtools.services.queue.notify import Notifier
+from mailtools.services.queue.ownership import Ownership
 from mailtools.services.queue.schedule import Schedule
 from mailtools.services.queue.selection import Selection
 from mailtools.services.queue.transports import LOCAL, RELAY, Transports
@@ -50,6 +51,8 @@ class Plan(NamedTuple):
     history: float = 14 * 86400
     rules: HoldRules = HoldRules()
     suppress: float = 0.0
+    lease: float = 0.0
+    """How long the queue stays ours without a renewal; 0: it is on this host alone."""
     limits: Limits = Limits()
     owner: tuple[int, int] | None = None
     """uid and gid of the queue, where we came as root: local-deliver is root, others the owner."""
@@ -58,8 +61,15 @@ class Plan(NamedTuple):
 class Run:
     """A queue run, the one that holds the queue's lock."""
 
-    def __init__(self, queue: Queue, plan: Plan, reread: Callable[[], Plan]) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        plan: Plan,
+        reread: Callable[[], Plan],
+        ownership: Ownership | None = None,
+    ) -> None:
         """`reread` gives the plan afresh, for SIGHUP; it may raise a Failure."""
+        self._ownership = ownership
         self._queue, self._plan, self._reread = queue, plan, reread
         self._attempts = Attempts(
             queue,
@@ -122,6 +132,9 @@ class Run:
     # -- one turn ---------------------------------------------------------------------------------
 
     def _turn(self) -> None:
+        if self._ownership and not self._ownership.keep():
+            self._ownership, self._stopping = None, True
+            return
         now = time.time()
         if self._attempts.stuck and time.monotonic() >= self._next_unstick:
             self._next_unstick = time.monotonic() + UNSTICK
@@ -179,7 +192,11 @@ class Run:
         self._lookout.wanted = True
 
     def _pause(self) -> float:
+        if self._stopping:
+            return 0.0
         pauses = [self._lookout.pause()]
+        if self._ownership:
+            pauses.append(self._ownership.pause)
         if self._attempts.stuck:
             pauses.append(self._next_unstick - time.monotonic())
         for pool in self._pools.values():
@@ -393,7 +410,9 @@ class Run:
                 worker.finish()
         while any(pool.workers for pool in self._pools.values()):
             self._attempts.flush(time.time())
-            self._listen(60.0)
+            if self._ownership and not self._ownership.keep():
+                self._ownership = None
+            self._listen(self._ownership.pause if self._ownership else 60.0)
         self._attempts.unstick(time.time())
         self._attempts.flush(time.time())
         return not self._attempts.stuck

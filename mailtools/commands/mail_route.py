@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import AbstractContextManager, nullcontext
 
 import click
@@ -22,6 +23,7 @@ from mailtools.services.relay.smarthost import Smarthosts
 from mailtools.services.relay.tls_policy import Contexts
 from mailtools.services.relay.tls_rules import TlsRules
 from mailtools.store.destinations import Destinations
+from mailtools.store.suppressed import Suppressed, Suppression
 
 
 @command("mail-route")
@@ -53,7 +55,7 @@ def build(config: Config, spool: str, sender: str, *, dial: bool) -> Journey:
     policies = policies_of(spool, resolver, contexts)
     routes = Routes(config.mapping("routes"))
     rules = TlsRules(config.mapping("tls-policy"), policies)
-    credentials = config.file("route-credentials")
+    credentials, kept = config.file("route-credentials"), config.seconds("suppress")
     config.check()
 
     def as_owner() -> AbstractContextManager[None]:
@@ -65,4 +67,9 @@ def build(config: Config, spool: str, sender: str, *, dial: bool) -> Journey:
         planner = Planner(me, resolver, rules)
         return WayOut(routes, planner, policies, Smarthosts(credentials), as_owner, dialler=dialler)
 
-    return Journey(directory, transports, way_out, Destinations(f"{spool}/queue/dest"), sender)
+    def suppressed(address: str) -> Suppression | None:
+        one = Suppressed(f"{spool}/queue/suppress").find(address) if kept else None
+        return one if one and one.since > time.time() - kept else None
+
+    silent = Destinations(f"{spool}/queue/dest")
+    return Journey(directory, transports, way_out, silent, sender=sender, suppressed=suppressed)

@@ -2,12 +2,15 @@
 
 import os
 import ssl
+import time
 from pathlib import Path
 
 import pytest
 from dnsserver import DnsServer
 from relaybench import script
 from smtpsink import Sink, Taker
+
+from mailtools.store.suppressed import Suppressed, Suppression
 
 ZONE = {
     "example.net": {"MX": ["20 b.example.net.", "10 a.example.net."]},
@@ -234,6 +237,18 @@ def test_a_silent_destination_is_named(site, dns):
     shown = route(site, "bob@example.net")
     assert shown[1][1] == "silence"
     assert "queue-run --domain example.net tries now" in shown[1][2]
+
+
+def test_a_suppressed_address_is_refused(site, dns):
+    site.set("suppress", "1d")
+    folder = site.queue / "suppress"
+    folder.mkdir(parents=True)
+    Suppressed(str(folder)).add(Suppression("bob@example.net", time.time(), "5.1.1", "mx said 550"))
+    shown = route(site, "bob@example.net", code=os.EX_NOUSER)
+    assert shown[1] == (1, "lift", "queue-edit unsuppress bob@example.net")
+    assert shown[2][1] == "refused"
+    assert shown[2][2].endswith(": mx said 550")
+    assert route(site, "carol@example.net")[1][1] == "mx"
 
 
 def test_a_wrong_setting_is_exit_78(site):

@@ -58,6 +58,11 @@ _AGAIN = "queue-run --domain {domain}"
 
 _RULES = (
     _Rule(
+        Cause("suppressed", OURS, "An earlier message to it was refused: no such mailbox there.",
+              ("queue-edit unsuppress {address}",)),
+        words=r"\ANot tried, since this address was refused as unknown",
+    ),
+    _Rule(
         Cause("expired", SENDERS, "The postmaster, or its sender's deadline, gave it up.",
               ("queue-edit replay {id}",)),
         ("4.7",), spoken=False,

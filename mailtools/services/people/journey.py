@@ -21,6 +21,7 @@ from mailtools.services.local.forward import own_rules
 from mailtools.services.people.way_out import WayOut
 from mailtools.services.queue.transports import LOCAL, RELAY, Transports
 from mailtools.store.destinations import Destinations
+from mailtools.store.suppressed import Suppression
 
 DEPTH_MOST = 20  # forwards that lead to forwards
 
@@ -46,10 +47,16 @@ class Journey:
         transports: Transports,
         way_out: Callable[[], WayOut],
         silent: Destinations,
+        *,
         sender: str = "",
+        suppressed: Callable[[str], Suppression | None] = lambda address: None,
     ) -> None:
-        """`way_out` is made when mail first leaves this host; `sender` is the reverse-path."""
+        """`way_out` is made when mail first leaves this host; `sender` is the reverse-path.
+
+        `suppressed` says what is known against an address that is not tried.
+        """
         self._directory, self._transports, self._silent = directory, transports, silent
+        self._suppressed = suppressed
         self._make_way_out = way_out
         self._way_out: WayOut | None = None
         self._sender = sender
@@ -185,6 +192,12 @@ class Journey:
 
     def _away(self, text: str, words: list[str], destination: str, depth: int) -> Iterator[Line]:
         parse_address(text)
+        if one := self._suppressed(text):
+            since = time.strftime("%Y-%m-%d", time.localtime(one.since))
+            yield Line(depth, "lift", f"queue-edit unsuppress {text}")
+            raise NoSuchMailbox(
+                f"Suppressed, since it was refused on {since}: {one.text}", status=one.status
+            )
         silence = self._silent.silent(destination, time.time())
         if silence:
             until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(silence.until))

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from mailtools.errors import BadAddress
+from mailtools.mail.address import ascii_domain
 from mailtools.mail.reply import one_line
 from mailtools.mail.report import Report
 from mailtools.services.people.cause import Cause, cause_of, helps
@@ -60,7 +62,7 @@ class Teller:
                 until = f", until {_moment(one.expires)}" if one.expires else ""
                 return f"waits; next try {_moment(one.due)} ({when}){until}"
             case State.HOLD:
-                return "is held by the operator"
+                return "is held, by the operator or by a rule of the control file hold"
             case State.BAD:
                 return "is set aside, since it cannot be read"
         ended = f" {_moment(one.ended)}" if one.ended else ""
@@ -134,8 +136,13 @@ class Teller:
     # -- what helps -------------------------------------------------------------------------------
 
     def _silence(self, one: Story, path: str) -> Silence | None:
-        silence = self._silences.get(path.rpartition("@")[2].lower()) if one.pending else None
-        return silence if silence and path in one.pending and silence.until > self._now else None
+        if path not in one.pending:
+            return None
+        try:
+            silence = self._silences.get(ascii_domain(path.rpartition("@")[2]))
+        except BadAddress:
+            return None
+        return silence if silence and silence.until > self._now else None
 
     def _still(self, one: Story, cause: Cause) -> Cause:
         """Leave out what needs an entry that is gone."""

@@ -13,8 +13,9 @@ from mailtools.services.queue import selection
 from mailtools.services.queue.holding import HoldRules
 from mailtools.services.queue.limits import Limits, parse_limit
 from mailtools.services.queue.ownership import Ownership
+from mailtools.services.queue.plan import Plan
 from mailtools.services.queue.privileges import become_owner
-from mailtools.services.queue.run import Plan, Run
+from mailtools.services.queue.run import Run
 from mailtools.services.queue.selection import Selection
 from mailtools.store import lock
 from mailtools.store.lease import Lease, myself

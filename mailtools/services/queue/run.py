@@ -13,21 +13,18 @@ import signal
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import NamedTuple
 
 from mailtools import log
 from mailtools.errors import Failure
 from mailtools.mail.report import DELAYED, Report
 from mailtools.services.queue.agents import Pool
 from mailtools.services.queue.attempt import Attempts
-from mailtools.services.queue.holding import HoldRules
-from mailtools.services.queue.limits import Limits
 from mailtools.services.queue.lookout import GATHER, Lookout
 from mailtools.services.queue.notify import Notifier
 from mailtools.services.queue.ownership import Ownership
-from mailtools.services.queue.schedule import Schedule
+from mailtools.services.queue.plan import Plan
 from mailtools.services.queue.selection import Selection
-from mailtools.services.queue.transports import LOCAL, RELAY, Transports
+from mailtools.services.queue.transports import LOCAL, RELAY
 from mailtools.services.queue.worker import Assignment, Worker
 from mailtools.store.destinations import Destinations
 from mailtools.store.history import History
@@ -37,25 +34,6 @@ from mailtools.store.queue_sweep import sweep
 CROWD = 1000  # jobs that wait for a destination, from which on its entries stay where they are
 UNSTICK = 30.0  # seconds before what the disk refused is tried again
 NO_ANSWER = frozenset(("4.4.1", "4.4.3", "4.4.4"))  # RFC 3463: no host, no directory, no route
-
-
-class Plan(NamedTuple):
-    """What the operator decided; durations in seconds."""
-
-    me: str
-    postmaster: str
-    schedule: Schedule
-    transports: Transports
-    local_agents: int = 2
-    relay_agents: int = 2
-    history: float = 14 * 86400
-    rules: HoldRules = HoldRules()
-    suppress: float = 0.0
-    lease: float = 0.0
-    """How long the queue stays ours without a renewal; 0: it is on this host alone."""
-    limits: Limits = Limits()
-    owner: tuple[int, int] | None = None
-    """uid and gid of the queue, where we came as root: local-deliver is root, others the owner."""
 
 
 class Run:

@@ -18,6 +18,7 @@ from mailtools.mail.address import parse_address
 from mailtools.services.access.accounts import Account
 from mailtools.services.local.aliases import read_aliases
 from mailtools.services.local.directory import Directory, Where
+from mailtools.services.local.srs import Srs
 from mailtools.store.maildir import Maildir
 
 
@@ -263,3 +264,41 @@ def test_any_local_part_is_found_or_refused(tmp_path_factory, local):
         assert known.resolve(address)
     except NoSuchMailbox:
         assert local.lower() not in ("bob", "postmaster")
+
+
+# -- what comes back to an SRS address ------------------------------------------------------------
+
+
+@pytest.fixture
+def srs(tmp_path: Path) -> Srs:
+    path = tmp_path / "srs-secrets"
+    path.write_text("secret\n")
+    path.chmod(0o600)
+    return Srs(str(path), "example.org")
+
+
+def test_an_srs_address_leads_to_the_sender(files, srs):
+    there = directory(files, srs=srs)
+    virtual(files, "@example.org: carol\n")
+    sent = srs.forward("alice+x@example.com")
+    assert leads(there, sent) == ["alice+x@example.com"]
+    assert leads(there, sent.upper().replace("ALICE+X", "alice+x")) == leads(there, sent)
+    there.check(parse_address(sent))
+    assert leads(there, srs.forward("bob@example.org")) == leads(there, "bob@example.org")
+
+
+def test_a_forged_srs_address_is_nobody_even_where_all_is_caught(files, srs):
+    virtual(files, "@example.org: carol\n")
+    forged = parse_address(srs.forward("alice@example.com").replace("=alice@", "=eve@"))
+    with pytest.raises(NoSuchMailbox, match="forged"):
+        directory(files, srs=srs).check(forged)
+    assert directory(files).resolve(forged)  # without SRS it is a name like any other
+    (files / "srs-secrets").chmod(0o644)
+    os.utime(files / "srs-secrets", (1, 1))
+    with pytest.raises(Misconfigured):
+        directory(files, srs=srs).check(forged)
+
+
+def test_an_account_whose_name_looks_like_srs_is_still_found(files, srs):
+    there = directory(files, People("srs0-team"), srs=srs)
+    assert leads(there, "SRS0-team@example.org") == ["srs0-team"]

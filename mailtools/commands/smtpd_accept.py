@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 @spool_option
 @listen_options
 @click.option("--submission", is_flag=True, help="Serve mail clients (RFC 6409): AUTH first.")
+@click.option(
+    "--pretend-from",
+    metavar="ADDRESS[:HELO]",
+    help="A session by hand as if from there: verdicts on stderr, nothing is queued.",
+)
 @click.option("--lmtp", is_flag=True, help="Speak LMTP (RFC 2033); every peer is trusted.")
 def main(
     *,
@@ -44,11 +49,18 @@ def main(
     limit: int,
     tls: bool,
     submission: bool,
+    pretend_from: str | None,
     lmtp: bool,
 ) -> None:
     """Receive mail by SMTP, on the connection that is stdin or as a listener, and queue it."""
     if submission and lmtp:
         raise Usage(detail="--submission and --lmtp exclude each other")
+
+    if pretend_from is not None:
+        if listen:
+            raise Usage(detail="--pretend-from serves one session by hand: it takes no --listen")
+        _rehearse(Config(etc), spool, pretend_from, tls=tls, submission=submission, lmtp=lmtp)
+        return
 
     def setup() -> SmtpService:
         return build(
@@ -74,6 +86,38 @@ def main(
         preload=preload,
         settle=settle,
     )
+
+
+def _rehearse(
+    config: Config, spool: str, pretended: str, *, tls: bool, submission: bool, lmtp: bool
+) -> None:
+    """Serve a session that leaves nothing behind."""
+    from dataclasses import replace
+    from tempfile import TemporaryDirectory
+
+    from mailtools.net.session import Peer, run_session
+    from mailtools.net.stream import Stream
+    from mailtools.services.reception.greylist import Greylist
+    from mailtools.services.reception.rehearsal import read_pretended, rehearse
+
+    address, hello = read_pretended(pretended)
+    with TemporaryDirectory(prefix="smtpd-accept.") as folder:
+        queue = f"{folder}/queue"
+        service = build(config, queue, tls=tls, submission=submission, lmtp=lmtp)
+        Queue(queue).create()
+        belief = service.policy.belief
+        if belief is not None and belief.greylist is not None:
+            real = Greylist(f"{spool}/greylist", config.seconds("greylist"), frozen=True)
+            service.policy = service.policy._replace(belief=replace(belief, greylist=real))
+        stream = Stream()
+
+        def session(stream: Stream, peer: Peer) -> None:
+            rehearse(service, stream, address, hello, lambda text: click.echo(text, err=True))
+
+        try:
+            run_session(session, stream, Peer(address), log.event)
+        finally:
+            stream.close()
 
 
 def build(

@@ -19,8 +19,9 @@ _SWEPT = "swept"
 class Marks:
     """Marks of one kind, each good for `lifetime` seconds."""
 
-    def __init__(self, path: str, lifetime: float) -> None:
-        """Take the folder, which need not exist."""
+    def __init__(self, path: str, lifetime: float, *, frozen: bool = False) -> None:
+        """Take the folder, which need not exist; a `frozen` one is read only."""
+        self._frozen = frozen
         self._path = path
         self._lifetime = lifetime
 
@@ -36,6 +37,8 @@ class Marks:
 
     def put(self, text: str, now: float) -> None:
         """Mark `text` at `now`; raise QueueFull or SystemTrouble."""
+        if self._frozen:
+            return
         path = self._place(text)
         try:
             disk.set_mtime(path, now)

@@ -30,11 +30,11 @@ def client_name(address: str, spf_domain: str = "") -> str:
 class Greylist:
     """The greylist of a site; trouble with its files lets mail pass."""
 
-    def __init__(self, folder: str, delay: float) -> None:
-        """Take where it remembers, and how long a sender waits, in seconds."""
+    def __init__(self, folder: str, delay: float, *, frozen: bool = False) -> None:
+        """Take where it remembers, how long a sender waits in seconds, and if nothing is noted."""
         self._delay = delay
-        self._first = Marks(f"{folder}/first", RETURN_MOST)
-        self._known = Marks(f"{folder}/known", KNOWN_FOR)
+        self._first = Marks(f"{folder}/first", RETURN_MOST, frozen=frozen)
+        self._known = Marks(f"{folder}/known", KNOWN_FOR, frozen=frozen)
 
     def check(self, client: str, reverse_path: str, forward_path: str, now: float) -> None:
         """Raise PolicyRefused (451) unless this client may come in at `now`."""

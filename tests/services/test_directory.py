@@ -282,7 +282,7 @@ def test_an_srs_address_leads_to_the_sender(files, srs):
     virtual(files, "@example.org: carol\n")
     sent = srs.forward("alice+x@example.com")
     assert leads(there, sent) == ["alice+x@example.com"]
-    assert leads(there, sent.upper().replace("ALICE+X", "alice+x")) == leads(there, sent)
+    assert leads(there, sent.swapcase()) == ["ALICE+X@EXAMPLE.COM"]
     there.check(parse_address(sent))
     assert leads(there, srs.forward("bob@example.org")) == leads(there, "bob@example.org")
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -11,6 +11,9 @@ from mailtools import __version__, log
 from mailtools.errors import Failure
 
 F = TypeVar("F", bound=Callable[..., object])
+T = TypeVar("T")
+
+MANY = 200  # items from which on a terminal is shown how far the work is
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -124,3 +127,16 @@ def listen_options(function: F) -> F:
         multiple=True,
         help="Listen here instead of serving the connection on stdin; may be given again.",
     )(function)
+
+
+def progress(items: Sequence[T], label: str, *, talks: bool) -> Iterator[T]:
+    """Yield items and show on stderr how many are done, where they are many and it is a terminal.
+
+    `talks`: each of them is written to stdout; then not where that is a terminal too.
+    """
+    quiet = len(items) < MANY or not sys.stderr.isatty() or (talks and sys.stdout.isatty())
+    if quiet:
+        yield from items
+        return
+    with click.progressbar(items, label=label, file=sys.stderr) as bar:
+        yield from bar

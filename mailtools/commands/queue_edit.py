@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import click
 
-from mailtools.cli import command, complain, spool_option
+from mailtools.cli import command, complain, progress, spool_option
 from mailtools.services.people.queue_edit import QueueEditor, each, ids_of
 
 
@@ -42,7 +42,11 @@ def main(spool: str, verb: str, ids: tuple[str, ...]) -> int:
         "unsuppress": editor.unsuppress,
         "replay": lambda source: click.echo(editor.replay(source)),
     }
-    failures = each(ids or ids_of(sys.stdin), actions[verb])
+    # Off a terminal, what comes on stdin is done as it comes.
+    wanted = ids or ids_of(sys.stdin)
+    if sys.stderr.isatty():
+        wanted = progress(tuple(wanted), verb, talks=verb in ("show", "replay"))
+    failures = each(wanted, actions[verb])
     for failure in failures:
         complain(failure)
     return failures[0].exit if failures else 0

@@ -1,10 +1,11 @@
 """queue-list: choose entries of the queue, a line each."""
 
+import functools
 import time
 
 import click
 
-from mailtools.cli import command, spool_option
+from mailtools.cli import command, progress, spool_option
 from mailtools.config import duration
 from mailtools.errors import Usage
 from mailtools.services.people import queue_lines, queue_table
@@ -49,7 +50,8 @@ def main(
         return
     now = time.time()
     choice = Choice(from_, to, seconds, State(state) if state else None)
-    chosen = rows(Queue(f"{spool}/queue"), choice, now)
+    watch = functools.partial(progress, label="reading", talks=not table)
+    chosen = rows(Queue(f"{spool}/queue"), choice, now, watch)
     if table:
         for line in queue_table.table(chosen, now):
             click.echo(line)

@@ -2,8 +2,10 @@
 
 import json
 import os
+import pty
 import re
 import subprocess
+import threading
 import time
 
 import pytest
@@ -237,6 +239,50 @@ def test_expire_fails_what_waits_and_leaves_the_telling_to_the_queue_run(site, q
     assert done.returncode == 0, done.stderr
     assert id_ not in states(queue)
     assert b"failed" in done.stderr or b"notified" in done.stderr
+
+
+def on_terminal(site, words, given=b""):
+    """Run a command whose stderr is a terminal; give its stdout and what the terminal shows."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        words, env=site.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=theirs
+    )
+    os.close(theirs)
+    shown = bytearray()
+
+    def read():
+        try:
+            while data := os.read(ours, 4096):
+                shown.extend(data)
+        except OSError:
+            pass  # the terminal's other end is closed
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    output, _ = process.communicate(given)
+    reader.join()
+    os.close(ours)
+    assert process.returncode == 0, bytes(shown)
+    return output, bytes(shown)
+
+
+def test_long_work_shows_how_far_it_is_on_a_terminal_only(site, queue):
+    first = put(queue)
+    entry = (site.queue / "new" / first).read_bytes()
+    for number in range(249):
+        (site.queue / "new" / f"1764000000.M{number:06}P1R00000001").write_bytes(entry)
+    listed, shown = on_terminal(site, ["queue-list", "--ids"])
+    assert b"100%" in shown
+    assert len(listed.splitlines()) == 250
+    table, shown = on_terminal(site, ["queue-list", "--table"])
+    assert b"100%" in shown
+    assert b"100%" not in table
+    output, shown = on_terminal(site, ["queue-edit", "hold"], listed)
+    assert (output, b"100%" in shown) == (b"", True)
+    assert set(states(queue).values()) == {"hold"}
+    assert on_terminal(site, ["queue-edit", "release", first])[1] == b""
+    done = site.run("queue-edit", "release", input=listed)
+    assert (done.stdout, done.stderr) == (b"", b"")
 
 
 def test_a_full_pipe_that_closes_early_is_no_fault(site, queue):

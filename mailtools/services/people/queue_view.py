@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from mailtools.errors import BadEntry, NoSuchEntry, SystemTrouble
@@ -66,8 +66,16 @@ class Choice(NamedTuple):
         return to is None or any(_like(one.address, to) for one in row.pending)
 
 
-def rows(queue: Queue, choice: Choice | None = None, now: float | None = None) -> Iterator[Row]:
-    """Yield the chosen entries, oldest first within each state; raise SystemTrouble."""
+def rows(
+    queue: Queue,
+    choice: Choice | None = None,
+    now: float | None = None,
+    watch: Callable[[Sequence[Place]], Iterable[Place]] = iter,
+) -> Iterator[Row]:
+    """Yield the chosen entries, oldest first within each state; raise SystemTrouble.
+
+    `watch` passes on the entries of each state, and so learns how far the listing is.
+    """
     choice = choice or Choice()
     moment = time.time() if now is None else now
     if not os.access(queue.path, os.R_OK | os.X_OK) and os.path.isdir(queue.path):
@@ -80,7 +88,7 @@ def rows(queue: Queue, choice: Choice | None = None, now: float | None = None) -
     }
     for state, listing in listings.items():
         if choice.state in (None, state):
-            for place in sorted(listing(), key=lambda place: place.id):
+            for place in watch(sorted(listing(), key=lambda place: place.id)):
                 row = row_of(queue, place)
                 if row is not None and choice.fits(row, moment):
                     yield row

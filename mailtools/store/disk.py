@@ -217,15 +217,18 @@ def remove_directory(path: str) -> bool:
 
 def make_directory(path: str, mode: int = 0o700, *, sync: bool = False) -> bool:
     """Make a directory and what it stands in; False where it was there already."""
-    try:
-        _call(os.mkdir, path, mode)
-    except FileExistsError:
-        return False
-    except FileNotFoundError:
-        make_directory(os.path.dirname(path), mode, sync=sync)
-        return make_directory(path, mode, sync=sync)
-    except OSError as error:
-        raise trouble(error, "make directory", path) from error
+    parent = os.path.dirname(path)
+    for last in (False, True):
+        try:
+            _call(os.mkdir, path, mode)
+            break
+        except FileExistsError:
+            return False
+        except OSError as error:
+            # A second time: it stands behind a link that leads nowhere.
+            if last or not parent or error.errno != errno.ENOENT:
+                raise trouble(error, "make directory", path) from error
+            make_directory(parent, mode, sync=sync)
     if sync:
         sync_directory(os.path.dirname(path))
     return True

@@ -78,6 +78,13 @@ def test_directories_with_what_they_stand_in(tmp_path: Path) -> None:
     assert disk.remove_directory(str(tmp_path / "a/b/c"))
 
 
+def test_a_directory_behind_a_link_that_leads_nowhere_is_trouble(tmp_path: Path) -> None:
+    (tmp_path / "spool").symlink_to(tmp_path / "not-mounted")
+    with pytest.raises(SystemTrouble) as caught:
+        disk.make_directory(str(tmp_path / "spool/queue/tmp"))
+    assert "spool" in caught.value.detail
+
+
 def test_the_failure_names_the_file_for_us_and_not_for_the_peer(tmp_path: Path) -> None:
     with pytest.raises(SystemTrouble) as caught:
         disk.Writer(str(tmp_path / "no" / "such"))

@@ -21,6 +21,7 @@ from mailtools.net.stream import Stream
 
 FIRST_PASSED = 3  # sd_listen_fds(3)
 BACKLOG = 512
+PORT_MOST = 65535
 
 
 def serve(
@@ -83,6 +84,8 @@ def open_listener(where: str) -> socket.socket:
     host, colon, port = where.rpartition(":")
     if not colon or not port:
         raise Usage(detail=f"--listen {where}: HOST:PORT expected, as in 127.0.0.1:25 or [::1]:25")
+    if port.isdigit() and int(port) > PORT_MOST:  # getaddrinfo takes it modulo 65536
+        raise Usage(detail=f"--listen {where}: {PORT_MOST} is the highest port")
     host = host.removeprefix("[").removesuffix("]")
     try:
         found = socket.getaddrinfo(

@@ -242,7 +242,9 @@ def test_unix_socket_is_taken_over_from_a_dead_process(start: Start, tmp_path: P
         process.wait()
 
 
-@pytest.mark.parametrize("where", ["127.0.0.1", "nowhere.invalid:1", "127.0.0.1:http2x"])
+@pytest.mark.parametrize(
+    "where", ["127.0.0.1", "nowhere.invalid:1", "127.0.0.1:http2x", "127.0.0.1:65536"]
+)
 def test_a_bad_address_is_named(start: Start, where: str) -> None:
     assert start(where).wait() in (os.EX_USAGE, os.EX_TEMPFAIL)
 

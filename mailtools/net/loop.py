@@ -105,7 +105,7 @@ class Loop:
 
     def __init__(self) -> None:
         """Open the loop."""
-        self._selector = selectors.DefaultSelector()
+        self._selector: selectors.BaseSelector = selectors.DefaultSelector()
         self._soon: deque[Callable[[], None]] = deque()
         self._timed: set[Timed] = set()
         self._next_tick = 0.0
@@ -128,7 +128,19 @@ class Loop:
 
     def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
         """Call back with the events that came on a descriptor."""
-        self._selector.register(fd, events, callback)
+        try:
+            self._selector.register(fd, events, callback)
+        except PermissionError:  # epoll(7) takes no plain file, nor /dev/null
+            self._poll_instead()
+            self._selector.register(fd, events, callback)
+
+    def _poll_instead(self) -> None:
+        """Go on with poll(2), to which a plain file is always ready."""
+        watched = list(self._selector.get_map().values())
+        self._selector.close()
+        self._selector = selectors.PollSelector()
+        for key in watched:
+            self._selector.register(key.fd, key.events, key.data)
 
     def change(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
         """Watch a descriptor for something else."""

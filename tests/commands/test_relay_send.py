@@ -161,3 +161,18 @@ def test_a_bad_job_line_ends_the_agent_with_a_word(site):
     done = site.run("relay-send", input=b"nonsense\n")
     assert done.returncode == 65
     assert b"Bad job line" in done.stderr or b"mailtools-jobs" in done.stderr
+
+
+def test_job_lines_in_a_plain_file(site, tmp_path):
+    with Taker() as taker:
+        path = entry(tmp_path, "1764000000.M1P2R3", "bob@example.net")
+        (tmp_path / "jobs").write_text(f"7\t{path}\talice@example.org\tbob@example.net\n")
+        with (tmp_path / "jobs").open("rb") as jobs:
+            agent = site.start(
+                *("relay-send", "--jobs", "--via", f"127.0.0.1:{taker.port}"),
+                stdin=jobs,
+                stdout=subprocess.PIPE,
+            )
+            said = agent.communicate(timeout=60)[0].decode().splitlines()
+    assert agent.returncode == 0
+    assert said[1:] == [f"7\tbob@example.net\trelayed\t2.0.0\t[127.0.0.1]:{taker.port} said 250 ok"]

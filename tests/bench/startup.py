@@ -59,11 +59,14 @@ def main() -> None:
         site = Mailtools(Path(folder) / "site")
         environ = {
             **os.environ,
+            # As installed: compiled once, whatever this shell says of bytecode.
+            "PYTHONDONTWRITEBYTECODE": "",
+            "PYTHONPYCACHEPREFIX": f"{folder}/compiled",
             "MAILTOOLS_ETC": str(site.etc),
             "MAILTOOLS_SPOOL": str(site.spool),
         }
         found: dict[str, list[float]] = {name: [] for name in CASES}
-        for _ in range(runs + 1):  # the first one finds nothing compiled
+        for _ in range(runs + 1):  # the first one compiles
             for name, (command, goodbye) in CASES.items():
                 found[name].append(run(command, goodbye, environ))
         site.log.close()

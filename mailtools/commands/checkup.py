@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from mailtools.commands.parts import accounts_of, directory_of, named_chains, tls_of
 from mailtools.config import SETTINGS, Config
 from mailtools.services.people import check_queue, check_site, check_world
-from mailtools.services.people.finding import Finding, complaints, said
+from mailtools.services.people.finding import Finding, careful, complaints, said
 
-SECRETS = ("accounts", "app-passwords", "route-credentials", "dkim-keys", "srs-secrets")
+SECRETS = ("accounts", "app-passwords", "route-credentials", "srs-secrets")
 _MENDS = {
     "accounts": "mail-account, or mailtools-accounts(5)",
     "aliases": "see mailtools-aliases(5); newaliases checks it",
@@ -23,19 +23,26 @@ def findings(etc: str, spool: str, *, dns: bool) -> Iterator[Finding]:
     """Yield everything that is wrong with a site; without `dns` nothing is looked up."""
     queue = os.path.join(spool, "queue")
     mends = mends_of()
-    yield from check_site.control_folder(etc, SETTINGS)
-    yield from _settings(etc, spool, mends)
     config = Config(etc)
-    yield from _site(config, queue, mends)
     me = config.line("me")
     chains = named_chains(config)
     if certificate := config.path("tls-certificate"):
         chains.insert(0, ("", certificate, config.path("tls-key") or certificate))
-    yield from check_world.certificates(chains, lambda: tls_of(Config(etc), needed=False), me)
-    yield from check_queue.ownership(queue)
-    yield from check_queue.health(queue, config.seconds("lifetime"))
+    checks = [
+        ("settings", check_site.control_folder(etc, SETTINGS)),
+        ("settings", _settings(etc, spool, mends)),
+        ("accounts", _site(config, queue, mends)),
+        (
+            "certificates",
+            check_world.certificates(chains, lambda: tls_of(Config(etc), needed=False), me),
+        ),
+        (queue, check_queue.ownership(queue)),
+        (queue, check_queue.health(queue, config.seconds("lifetime"))),
+    ]
     if dns:
-        yield from _dns(config)
+        checks.append(("DNS", _dns(config)))
+    for where, check in checks:
+        yield from careful(where, check)
 
 
 def mends_of() -> dict[str, str]:

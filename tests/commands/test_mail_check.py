@@ -3,9 +3,13 @@
 import datetime
 import json
 import os
+import shutil
+import subprocess
+import sys
 import time
 
 import pytest
+from conftest import BIN
 from dnsserver import DnsServer
 
 from mailtools.config import SETTINGS
@@ -260,6 +264,26 @@ def test_whose_files_these_are(well):
     (well.etc / "accounts").chmod(0o600)
     found = texts(check(well, "--no-dns", code=os.EX_CONFIG), "fault")
     assert f"{well.etc}/accounts: the queue's owner, uid 65533, cannot read it" in found
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root that can give up rights"
+)
+def test_who_may_not_look_hears_of_that_and_of_the_rest(well):
+    well.set("hops", "many")
+    put(well)
+    os.chown(well.etc / "accounts", 65534, 65534)
+    os.chown(well.queue / "new", 65534, 65534)
+    done = subprocess.run(
+        ["setpriv", "--bounding-set=-dac_override,-dac_read_search", sys.executable,
+         str(BIN / "mail-check"), "--no-dns"],
+        env=well.environ, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == os.EX_CONFIG, done.stderr
+    assert f"{well.etc}/hops:1: 'many' is not a whole number" in done.stdout
+    assert f"cannot read {well.etc}/accounts: Permission denied" in done.stdout
+    assert f"cannot list {well.queue}/new: Permission denied" in done.stdout
+    assert done.stderr == ""
 
 
 # -- DNS ------------------------------------------------------------------------------------------

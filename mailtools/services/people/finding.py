@@ -84,6 +84,16 @@ def said(lines: Iterable[str], mends: Mapping[str, str]) -> Iterator[Finding]:
         yield fault(where, what, mend)
 
 
+def careful(where: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Yield what a check finds; where it may not look any further, that is a fault too."""
+    try:
+        yield from findings
+    except Failure as failure:
+        yield fault(where, failure.detail or failure.text)
+    except OSError as error:
+        yield fault(error.filename or where, f"cannot be looked at: {error.strerror}")
+
+
 def unique(findings: Iterable[Finding]) -> list[Finding]:
     """Leave out what was said before; faults first."""
     found = list(dict.fromkeys(findings))

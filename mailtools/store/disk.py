@@ -53,10 +53,11 @@ class Writer:
         if self._waiting >= BUFFER:
             self._flush()
 
-    def publish(self, target: str, mtime: float | None = None) -> None:
+    def publish(self, target: str, mtime: float | None = None, *, replacing: bool = False) -> None:
         """Make the file `target`: when this returns, file and name survive a power cut.
 
-        `mtime` is the modification time to give it, in seconds (default: now).
+        `mtime` is the modification time to give it, in seconds (default: now). `replacing` a file
+        that was there, a failure leaves the old or the new one.
         """
         self.close(mtime)
         try:
@@ -68,7 +69,8 @@ class Writer:
             sync_directory(os.path.dirname(target))
         except Failure:
             # Not acknowledged, so it must not stay: its sender will send it again.
-            remove(target)
+            if not replacing:
+                remove(target)
             raise
 
     def close(self, mtime: float | None = None) -> None:
@@ -161,7 +163,7 @@ def replace(path: str, data: bytes, *, temporary: str = "", mode: int = 0o600) -
     """
     writer = Writer(temporary or f"{path}.{os.getpid()}.new", mode)
     writer.write(data)
-    writer.publish(path)
+    writer.publish(path, replacing=True)
 
 
 def move(source: str, target: str, *, sync: bool = False) -> None:

@@ -71,6 +71,27 @@ def test_gone_is_success_for_remove_and_known_for_move(tmp_path: Path) -> None:
         disk.move(str(tmp_path / "a"), str(tmp_path / "b"))
 
 
+def test_a_file_that_is_replaced_is_there_whatever_fails(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "settings"
+    call = disk._call
+    for stop in range(1, 6):
+        path.write_bytes(b"old")
+        left = stop
+
+        def fails(function, *arguments):
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise OSError(errno.EIO, "Input/output error")
+            return call(function, *arguments)
+
+        monkeypatch.setattr(disk, "_call", fails)
+        with pytest.raises(SystemTrouble):
+            disk.replace(str(path), b"new")
+        monkeypatch.setattr(disk, "_call", call)
+        assert path.read_bytes() in (b"old", b"new")
+
+
 def test_directories_with_what_they_stand_in(tmp_path: Path) -> None:
     assert disk.make_directory(str(tmp_path / "a/b/c"), sync=True)
     assert not disk.make_directory(str(tmp_path / "a/b/c"))

@@ -37,4 +37,4 @@ def rewrite(path: str, lines: Iterable[str], mode: int = 0o600) -> None:
         if (about.st_uid, about.st_gid) != (os.geteuid(), os.getegid()):
             disk.set_owner(writer.path, about.st_uid, about.st_gid)
         disk.set_owner(writer.path, -1, -1, stat.S_IMODE(about.st_mode))
-    writer.publish(path)
+    writer.publish(path, replacing=True)

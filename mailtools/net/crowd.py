@@ -136,16 +136,17 @@ class Crowd:
         return int(counts[what])
 
     def _network(self, address: str) -> int:
-        """Give the number a client's network stands by; raise ValueError for no IP address."""
+        """Give the number a client's network stands by; what is no IP address stands for itself."""
+        if address[:7].lower() == "::ffff:" and "." in address:
+            address = address[7:]  # IPv4 in IPv6's clothes: RFC 4291 2.5.5.2
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
-            if ":" in address:
-                octets = socket.inet_pton(socket.AF_INET6, address)
-            else:
-                octets = socket.inet_pton(socket.AF_INET, address)
+            octets = socket.inet_pton(family, address.partition("%")[0])
         except OSError:
-            raise ValueError(f"{address!r} is no IP address") from None
-        mask = self._masks[len(octets) == 16]
-        kept = (int.from_bytes(octets) & mask).to_bytes(len(octets))
+            kept = address.encode("utf-8", "surrogateescape")
+        else:
+            mask = self._masks[family == socket.AF_INET6]
+            kept = (int.from_bytes(octets) & mask).to_bytes(len(octets))
         # A number nobody outside can choose to be another's: the key differs in each listener.
         digest = blake2b(kept, digest_size=8, key=_KEY).digest()
         return int.from_bytes(digest, "little") or 1

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from mailtools.commands.parts import accounts_of, directory_of, named_chains, tls_of
 from mailtools.config import SETTINGS, Config
 from mailtools.services.people import check_queue, check_site, check_world
+from mailtools.services.people.dkim_store import DkimStore
 from mailtools.services.people.finding import Finding, careful, complaints, said
+from mailtools.services.relay.dkim_keys import key_path
 
 SECRETS = ("accounts", "app-passwords", "route-credentials", "srs-secrets")
 _MENDS = {
@@ -32,6 +35,7 @@ def findings(etc: str, spool: str, *, dns: bool) -> Iterator[Finding]:
         ("settings", check_site.control_folder(etc, SETTINGS)),
         ("settings", _settings(etc, spool, mends)),
         ("accounts", _site(config, queue, mends)),
+        ("dkim-keys", _signing(config, queue, mends)),
         (
             "certificates",
             check_world.certificates(chains, lambda: tls_of(Config(etc), needed=False), me),
@@ -100,6 +104,17 @@ def _site(config: Config, queue: str, mends: dict[str, str]) -> Iterator[Finding
     places = [config.folder, *check_site.maildirs(book)]
     for path in (queue, *check_queue.file_systems(places)):
         yield from check_queue.room(path, config.octets("disk-floor"))
+
+
+def _signing(config: Config, queue: str, mends: dict[str, str]) -> Iterator[Finding]:
+    """Look whether every key that signs can be used, by relay-send too."""
+    store = DkimStore(config.folder)
+    lines = store.lines()
+    for line in lines:
+        yield from complaints(partial(store.load, line), mends)
+    owner = check_queue.owner_of(queue) if os.geteuid() == 0 else None
+    keys = [key_path(config.folder, line) for line in lines]
+    yield from check_site.permissions(config.folder, keys, (), owner)
 
 
 def _dns(config: Config) -> Iterator[Finding]:

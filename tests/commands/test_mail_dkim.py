@@ -88,3 +88,13 @@ def test_root_makes_keys_for_the_owner_of_the_queue(site, dkim):
     folder = (site.etc / "dkim").stat()
     assert (key.st_uid, key.st_gid, key.st_mode & 0o777) == (0, 65534, 0o640)
     assert (folder.st_gid, folder.st_mode & 0o777) == (65534, 0o750)
+
+
+def test_mail_check_finds_a_key_that_cannot_be_used(site, dkim):
+    dkim("new", "example.org", "--selector", "k", "--algorithm", "ed25519")
+    key = site.etc / "dkim" / f"{NAME}.pem"
+    assert str(key) not in site.run("mail-check", "--no-dns").stdout.decode()
+    key.chmod(0o604)
+    assert f"{key}: others can read it" in site.run("mail-check", "--no-dns").stdout.decode()
+    key.unlink()
+    assert f"{key}: cannot be read" in site.run("mail-check", "--no-dns").stdout.decode()

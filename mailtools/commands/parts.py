@@ -75,6 +75,9 @@ def directory_of(config: Config, accounts: Accounts) -> Directory:
     """Make the directory of addresses; faults of the settings are noted in `config`."""
     from mailtools.services.local.directory import Directory  # the readers' servers need none
 
+    if not os.path.isdir(config.folder):
+        # Defaults in its stead (a slip in --etc, a disk not mounted) would refuse mail for good.
+        config.fault("", 0, "there is no such control folder")
     srs = srs_of(config)
     directory = Directory(
         config.line("me"),

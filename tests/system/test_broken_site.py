@@ -37,6 +37,16 @@ def test_by_hand_all_faults_are_said(site: Site, command: str) -> None:
     assert "Traceback" not in errors
 
 
+def test_a_folder_that_is_not_there_refuses_nobody_for_good(site: Site) -> None:
+    missing = f"{site.root}/not-mounted"
+    result = site.run("smtpd-accept", "--etc", missing)
+    assert result.stdout.startswith(b"421 4.3.5 ")
+    assert result.returncode == os.EX_CONFIG
+    assert f"{missing}/: there is no such control folder" in result.stderr.decode()
+    result = site.run("local-deliver", "--etc", missing, "bob@example.org", input=b"\n")
+    assert result.returncode == os.EX_TEMPFAIL
+
+
 @pytest.mark.parametrize(("command", "refusal"), SERVERS.items())
 def test_a_peer_is_asked_to_come_back(site: Site, command: str, refusal: bytes) -> None:
     break_it(site)

@@ -103,12 +103,16 @@ def test_a_misspelt_setting(well):
     path = well.set("relay_client", "192.0.2.1")
     well.set("notes", "of the operator")
     well.set("aliases~", "an editor's")
+    well.set("accounts.lock")
     found = check(well, "--no-dns", code=os.EX_CONFIG)
     assert texts(found) == [
         f"{path}: is no setting; relay-clients is",
         f"{well.etc}/notes: is no setting: nobody reads it",
     ]
     assert found[0]["mend"] == f"mv {path} {well.etc}/relay-clients"
+    well.set("relay-clients", "192.0.2.2")  # then nothing that is there must be lost
+    (mend,) = [one["mend"] for one in check(well, "--no-dns", code=os.EX_CONFIG)][:1]
+    assert mend == f"take over what it says into {well.etc}/relay-clients"
 
 
 def test_secrets_that_others_read(well):

@@ -13,7 +13,18 @@ from mailtools.services.local.directory import POSTMASTER, Directory
 from mailtools.services.people.finding import Finding, complaints, fault, said, warning
 
 OURS = ("app-passwords",)  # files of the control folder that are no settings
-_BACKUPS = ("~", ".bak", ".orig", ".old", ".new", ".swp", ".rpmsave", ".dpkg-old", ".dpkg-dist")
+_BESIDE = (
+    ".lock",
+    "~",
+    ".bak",
+    ".orig",
+    ".old",
+    ".new",
+    ".swp",
+    ".rpmsave",
+    ".dpkg-old",
+    ".dpkg-dist",
+)
 _KEYS = (".pem", ".key", ".crt", ".private")
 
 
@@ -32,13 +43,14 @@ def control_folder(folder: str, known: Collection[str]) -> Iterator[Finding]:
         path = os.path.join(folder, name)
         if name in known or name in OURS or name[0] in ".#" or os.path.isdir(path):
             continue
-        if name.endswith((*_BACKUPS, *_KEYS)):
+        if name.endswith((*_BESIDE, *_KEYS)):
             continue
         near = _nearest(name, known)
         if near:
-            yield fault(
-                path, f"is no setting; {near} is", f"mv {path} {os.path.join(folder, near)}"
-            )
+            target = os.path.join(folder, near)
+            there = os.path.exists(target)
+            mend = f"take over what it says into {target}" if there else f"mv {path} {target}"
+            yield fault(path, f"is no setting; {near} is", mend)
         else:
             yield warning(path, "is no setting: nobody reads it", "see mailtools-control(5)")
 

@@ -81,9 +81,9 @@ class Teller:
             yield f"    cause: {cause.kind} ({cause.whose}). {cause.says}"
         silence = self._silence(one, path)
         if silence:
+            times = f"{silence.failures} attempt{'s' if silence.failures != 1 else ''}"
             yield (
-                f"    left alone until {_moment(silence.until)}, after {silence.failures} attempts"
-                " without an answer"
+                f"    left alone until {_moment(silence.until)}, after {times} without an answer"
             )
         if cause:
             for line in helps(self._still(one, cause), one.id, path):

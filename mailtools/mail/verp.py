@@ -30,6 +30,6 @@ def personal(envelope: Envelope, forward_path: str) -> str:
         sender, recipient = parse_address(envelope.reverse_path), parse_address(forward_path)
     except BadAddress:  # <postmaster>, which is ours
         return envelope.reverse_path
-    first, second = delimiters
+    first, second = delimiters[0], delimiters[1]
     local = f"{sender.local}{first}{recipient.local}{second}{recipient.domain}"
     return str(Address(local, sender.domain))

@@ -54,6 +54,8 @@ class Pool:
         self._note = note
         self._settle = settle
         self._board = mmap.mmap(-1, limit)
+        self._served = mmap.mmap(-1, limit)  # a count for each slot, modulo 256
+        self._seen = bytes(limit)
         self._slots: dict[int, int] = {}  # process → slot
         self._old: set[int] = set()  # processes of a generation that was told to end
         self._wake_in, self._wake_out = os.pipe()
@@ -149,7 +151,10 @@ class Pool:
     def _wait(self) -> None:
         full = len(self._slots) >= self._limit and self._board.find(bytes((IDLE,))) < 0
         now = time.monotonic()
-        if not full:
+        served = self._served[:]
+        if not full or served != self._seen:
+            # Short sessions end, and who waits is served soon: only a standstill is refused.
+            self._seen = served
             self._all_busy_since = 0.0
         elif not self._all_busy_since:
             self._all_busy_since = now
@@ -257,6 +262,7 @@ class Pool:
             run_session(session, stream, peer, self._note)
         finally:
             stream.close()
+            self._served[slot] = (self._served[slot] + 1) & 255
             board[slot] = IDLE
 
 

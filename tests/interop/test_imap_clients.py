@@ -249,7 +249,7 @@ def test_mutt_saves_and_deletes(
             "set imap_user=alice imap_pass=secret",
             "set spoolfile=+INBOX",
             f"set certificate_file={ca} ssl_starttls=no",
-            f"set header_cache= tmpdir={tmp_path}",
+            f"set tmpdir={tmp_path}",
             "set sort=mailbox-order confirmappend=no confirmcreate=no delete=yes quit=yes",
             "set mark_old=no wait_key=no",
             f"push '{keys}'",

@@ -71,13 +71,21 @@ def home_of(config: Config) -> str:
     return next((name for name in config.lines("locals") if name[:1] != "."), config.line("me"))
 
 
+def need_folder(config: Config) -> None:
+    """Note a control folder that is not there as a fault.
+
+    Defaults in its stead (a slip in --etc, a disk not mounted) would refuse mail for good, or send
+    it past the smarthost.
+    """
+    if not os.path.isdir(config.folder):
+        config.fault("", 0, "there is no such control folder")
+
+
 def directory_of(config: Config, accounts: Accounts) -> Directory:
     """Make the directory of addresses; faults of the settings are noted in `config`."""
     from mailtools.services.local.directory import Directory  # the readers' servers need none
 
-    if not os.path.isdir(config.folder):
-        # Defaults in its stead (a slip in --etc, a disk not mounted) would refuse mail for good.
-        config.fault("", 0, "there is no such control folder")
+    need_folder(config)
     srs = srs_of(config)
     directory = Directory(
         config.line("me"),

@@ -7,7 +7,7 @@ import time
 import click
 
 from mailtools.cli import command, etc_option, spool_option
-from mailtools.commands.parts import home_of, schedule_of, transports_of
+from mailtools.commands.parts import home_of, need_folder, schedule_of, transports_of
 from mailtools.config import Config
 from mailtools.services.queue import selection
 from mailtools.services.queue.holding import HoldRules
@@ -78,6 +78,7 @@ def main(
 def read_plan(etc: str, owner: tuple[int, int] | None) -> Plan:
     """Read the settings, and make the plan of them; raise Misconfigured with all faults."""
     config = Config(etc)
+    need_folder(config)
     me = config.line("me")
     plan = Plan(
         me,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from mailtools.cli import command, etc_option, spool_option
+from mailtools.commands.parts import need_folder
 from mailtools.commands.relay_parts import policies_of, resolver_of
 from mailtools.config import Config
 from mailtools.errors import Usage
@@ -65,6 +66,8 @@ def main(
 
 def build(config: Config, spool: str, via: str | None, lmtp: bool) -> RelayAgent:
     """Read the settings, and make the agent of them; raise Misconfigured with all faults."""
+    if not via:
+        need_folder(config)
     me, server = config.line("me"), config.line("resolver")
     rules_table = config.mapping("tls-policy")
     routes = Routes(config.mapping("routes"), via=parse_route(via, lmtp=lmtp) if via else None)

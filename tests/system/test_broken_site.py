@@ -115,3 +115,14 @@ def test_faults_of_accounts_and_aliases(site: Site) -> None:
     assert refused.returncode == os.EX_TEMPFAIL
     for line in (2, 3):
         assert f"{site.etc}/accounts:{line}: " in refused.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("command", "code"), [("queue-run", os.EX_CONFIG), ("relay-send", os.EX_TEMPFAIL)]
+)
+def test_no_defaults_instead_of_a_folder(site: Site, command: str, code: int) -> None:
+    missing = site.root / "not-mounted"
+    arguments = ["bob@example.net"] if command == "relay-send" else []
+    result = site.run(command, "--etc", str(missing), *arguments, input=b"Subject: x\n\ny\n")
+    assert result.returncode == code
+    assert f"{missing}/: there is no such control folder" in result.stderr.decode()

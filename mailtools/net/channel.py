@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from mailtools.errors import ConnectionDied, Failure, NoAnswer, TimedOut, TlsTrouble
+from mailtools.net.drive import Drivable
 from mailtools.net.loop import READ, WRITE, Loop
 
 if TYPE_CHECKING:
@@ -29,27 +30,8 @@ SEND_TIMEOUT = 180.0  # for a block of the message, RFC 5321 4.5.3.2.5
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
-class ClientEngine(Protocol):
-    """What a channel needs of an engine."""
-
-    timeout: float
-    closed: bool
-    wants_tls: bool
-
-    def receive(self, data: bytes) -> None:
-        """Take input."""
-
-    def output(self) -> bytes:
-        """Give output."""
-
-    def tls_started(self) -> None:
-        """Go on under TLS."""
-
-    def timed_out(self) -> None:
-        """The peer was silent."""
-
-    def abort(self) -> None:
-        """The connection is gone."""
+class ClientEngine(Drivable, Protocol):
+    """What a channel needs of an engine: what the one loop does, and a reason when it ends."""
 
     def fail(self, failure: Failure) -> None:
         """The connection is gone, and this is why."""

@@ -4,10 +4,12 @@ What the processes share is a board, a byte a slot: free, idle or busy. A proces
 connection and leaves nobody idle wakes the master, which forks more, up to the limit; past it, and
 only when that lasts, the master itself accepts and refuses. A process that was idle long, while
 others are too, ends. All of a generation end when its pipe is closed: on SIGTERM, on SIGHUP (after
-`setup` gave new sessions), or because the master died; sessions in hand finish first.
+`setup` gave new sessions), or because the master died; sessions in hand finish first, but let go of
+the listening sockets at once, so that the next master has the port for itself.
 """
 
 import errno
+import fcntl
 import gc
 import mmap
 import os
@@ -60,6 +62,7 @@ class Pool:
         self._old: set[int] = set()  # processes of a generation that was told to end
         self._wake_in, self._wake_out = os.pipe()
         self._stop_in, self._stop_out = -1, -1
+        self._ended = False  # in a process of the pool: its generation was told to end
         self._signals: set[int] = set()
         self._all_busy_since = 0.0
 
@@ -211,6 +214,7 @@ class Pool:
                 signal.signal(number, signal.SIG_IGN)  # the master's pipe says when to end
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.close(self._stop_out)
+            self._hear_of_the_end()
             self._settle()
             self._serve(session, slot)
             code = os.EX_OK
@@ -218,6 +222,22 @@ class Pool:
             sys.excepthook(*sys.exc_info())
         finally:
             os._exit(code)
+
+    def _hear_of_the_end(self) -> None:
+        """Let the kernel interrupt a session when the pipe is closed, also by the master's death.
+
+        Before `settle`: a signal that root asked for finds the process whoever it becomes.
+        """
+        # By a way of its own to the pipe: whom to tell is kept with that, and each is to be told.
+        fd = os.open(f"/proc/self/fd/{self._stop_in}", os.O_RDONLY | os.O_NONBLOCK)
+        signal.signal(signal.SIGIO, self._let_go)
+        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+
+    def _let_go(self, _number: int, _frame: object) -> None:
+        self._ended = True
+        for sock in self._sockets:
+            sock.close()
 
     def _serve(self, session: Session, slot: int) -> None:
         waiting = select.epoll()
@@ -228,21 +248,21 @@ class Pool:
         by_fd = {sock.fileno(): sock for sock in self._sockets}
         user = os.geteuid()
         served = 0
-        while served < SESSIONS:
+        while served < SESSIONS and not self._ended:
             ready = waiting.poll(RETIRE)
             if not ready and self._board[:].count(IDLE) > SPARE:
                 return
             for fd, _ in ready:
-                if fd == self._stop_in:
+                if fd == self._stop_in or self._ended:
                     return
                 try:
                     connection, _ = by_fd[fd].accept()
                 except (BlockingIOError, ConnectionAbortedError):
                     continue  # another process was faster, or the peer gave up
                 except OSError as error:
-                    if error.errno != errno.EINVAL:
+                    if error.errno not in (errno.EINVAL, errno.EBADF):
                         raise
-                    return  # the master has shut the socket down: see _finish
+                    return  # the master has shut the socket down (_finish), or it is let go
                 self._one(session, slot, connection)
                 served += 1
                 if os.geteuid() != user:

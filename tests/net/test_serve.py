@@ -230,6 +230,44 @@ def test_terminate_lets_sessions_finish(listener: Any) -> None:
     assert process.wait(20) == 0
 
 
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_a_killed_master_leaves_the_port_to_the_next(
+    start: Start, tmp_path: Path, kind: str
+) -> None:
+    where = str(tmp_path / "socket") if kind == "unix" else f"127.0.0.1:{free_port()}"
+    host, _, port = where.rpartition(":")
+
+    def call() -> socket.socket:
+        if kind == "tcp":
+            return socket.create_connection((host, int(port)), 20)
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.connect(where)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    first = start(where, stderr=subprocess.PIPE)
+    wait_for(first, b"listening")
+    session = call()
+    assert session.recv(100).startswith(b"hello")
+    first.kill()  # nobody is told
+    first.wait()
+    while True:
+        try:
+            call().close()
+        except (ConnectionRefusedError, ConnectionResetError):
+            break
+    second = start(where, stderr=subprocess.PIPE)
+    wait_for(second, b"listening")
+    session.sendall(b"still here\n")
+    assert session.recv(100) == b"still here\n"
+    with call() as other:
+        assert other.recv(100).startswith(b"hello")
+    session.close()
+
+
 def test_unix_socket_is_taken_over_from_a_dead_process(start: Start, tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
     for _ in range(2):

@@ -1,16 +1,26 @@
-"""The one loop that drives every engine over a stream."""
+"""The one loop that drives every engine over a stream.
+
+A peer that drips is held to the timeouts too: they are for a whole request, not for each octet of
+it, and grow with what comes as Postfix' smtpd_min_data_rate has it.
+"""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from mailtools.errors import Failure
+from mailtools.net.stream import SLACK
 
 if TYPE_CHECKING:
     import ssl
 
     from mailtools.net.stream import Stream
+
+SLOWEST = 100  # octets a second: a satellite telephone's 2400 bit/s are 300, Postfix asks for 500
+LOGIN_TIME = 600.0  # seconds that a session may last before somebody logs in
 
 
 class Drivable(Protocol):
@@ -42,26 +52,32 @@ def drive(
     tls: Callable[[], ssl.SSLContext] | None = None,
     *,
     host: str | None = None,
+    lifetime: Callable[[], float] = lambda: math.inf,
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Move bytes between engine and stream until the engine is closed.
 
     `tls` makes the context when the engine wants TLS; `host` is whom a client expects to meet.
+    `lifetime` says how many seconds the session may last, as it stands now.
     Raises ConnectionDied or TlsTrouble when the connection breaks, after the engine was told, and
     whatever the engine itself raises.
     """
+    patience = Patience(stream, clock)
     try:
         while True:
             data = engine.output()
             if data:
                 stream.write(data)
+                patience.renew()
             elif engine.closed:
                 return
             elif engine.wants_tls:
                 assert tls is not None, "an engine offers TLS only where there is a context"
                 stream.start_tls(tls(), host=host)
                 engine.tls_started()
+                patience.renew()
             else:
-                received = stream.read(engine.timeout)
+                received = patience.read(engine.timeout, lifetime())
                 if received is None:
                     engine.timed_out()
                 else:
@@ -69,3 +85,31 @@ def drive(
     except Failure:
         engine.abort()
         raise
+
+
+class Patience:
+    """How long a peer may still take to say what it is saying."""
+
+    def __init__(self, stream: Stream, clock: Callable[[], float]) -> None:
+        """Take the stream, and what tells the time in seconds; the session begins now."""
+        self._stream, self._clock = stream, clock
+        self._begin = clock()
+        self._left = math.inf
+
+    def renew(self) -> None:
+        """The peer was answered: what comes next is another request."""
+        self._left = math.inf
+
+    def read(self, timeout: float, lifetime: float) -> bytes | None:
+        """Read; None when `timeout` seconds are over without a whole request, or `lifetime` is."""
+        begin = self._clock()
+        left = min(self._left, timeout, self._begin + lifetime - begin)
+        self._left = math.inf
+        if left <= 0:
+            return None
+        # For a moment's difference the socket's own timeout is left as it is: see Stream.
+        data = self._stream.read(timeout if left > timeout - SLACK else max(left, 0.01))
+        if data is not None:
+            left -= self._clock() - begin
+            self._left = min(timeout, left + len(data) / SLOWEST)
+        return data

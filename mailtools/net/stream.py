@@ -10,6 +10,7 @@ import os
 import select
 import socket
 import struct
+import time
 from typing import TYPE_CHECKING
 
 from mailtools.errors import ConnectionDied, TlsTrouble
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import ssl
 
 READ = 65536  # octets asked for at a time
+SLACK = 1.0  # seconds of a timeout that are not worth a system call
 
 
 class Stream:
@@ -69,12 +71,13 @@ class Stream:
             return self._receive(timeout)
         import ssl
 
+        begin = time.monotonic()
         while True:
             try:
                 return self._tls.read(READ)
             except ssl.SSLWantReadError:
                 self._flush_tls()
-                data = self._receive(timeout)
+                data = self._receive(_left(timeout, begin))
                 if data is None:
                     return None
                 if not data:
@@ -165,13 +168,14 @@ class Stream:
         tls = context.wrap_bio(
             self._from_peer, self._to_peer, server_side=server, server_hostname=host
         )
+        begin = time.monotonic()
         while True:
             try:
                 tls.do_handshake()
                 break
             except ssl.SSLWantReadError:
                 self._flush_tls()
-                data = self._receive(timeout)
+                data = self._receive(_left(timeout, begin))
                 if data is None:
                     raise TlsTrouble("Timeout in the TLS handshake") from None
                 if not data:
@@ -209,6 +213,14 @@ def set_patience(sock: socket.socket, timeout: float | None) -> None:
     value = struct.pack("ll", int(whole), int(part * 1e6))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+
+
+def _left(timeout: float | None, begin: float) -> float | None:
+    """What is left of a timeout: it is for a whole record, or handshake, not for each octet."""
+    if timeout is None:
+        return None
+    gone = time.monotonic() - begin
+    return timeout if gone < SLACK else max(timeout - gone, 0.01)
 
 
 def _reason(error: ssl.SSLError) -> str:

@@ -6,12 +6,12 @@ import click
 
 from mailtools import log
 from mailtools.cli import command, etc_option, listen_options, spool_option
-from mailtools.commands.parts import accounts_of, networks_of, tls_of
+from mailtools.commands.parts import door_of
 from mailtools.config import Config
 from mailtools.net.serve import serve
 from mailtools.net.session import Session
 from mailtools.protocol.imap.server import refusal
-from mailtools.services.imap.session import ImapService, open_maildir, preload, serve_maildir
+from mailtools.services.imap.session import imap_service, open_maildir, preload, serve_maildir
 
 
 @command("imapd")
@@ -40,18 +40,7 @@ def _by_hand(etc: str, path: str) -> Session:
 
 def _service(etc: str, spool: str, tls: bool) -> Session:
     config = Config(etc)
-    accounts = accounts_of(config, state=f"{spool}/accounts")
-    context = tls_of(config, needed=tls, accounts=accounts)
-    host, plaintext = config.line("me"), config.flag("plaintext-login")
+    door = door_of(config, spool, tls=tls)
     append_limit = config.octets("message-size")
-    proxies = networks_of(config, "proxies")
     config.check()
-    return ImapService(
-        accounts,
-        host=host,
-        append_limit=append_limit,
-        certificates=context,
-        implicit_tls=tls,
-        plaintext_login=plaintext,
-        proxies=proxies,
-    ).session
+    return imap_service(door, append_limit).session

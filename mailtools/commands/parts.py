@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from mailtools.config import Config
+    from mailtools.services.access.service import Door
     from mailtools.services.local.directory import Directory
     from mailtools.services.local.srs import Srs
     from mailtools.services.queue.schedule import Schedule
@@ -34,6 +35,24 @@ def accounts_of(config: Config, *, state: str = "") -> Accounts:
         owner=mailbox_owner(config),
         state=state,
         elsewhere=_elsewhere(config),
+    )
+
+
+def door_of(config: Config, spool: str, *, tls: bool) -> Door:
+    """Make the way into a readers' server; faults of the settings are noted in `config`.
+
+    `tls` starts it before the greeting.
+    """
+    from mailtools.services.access.service import Door  # the others need none
+
+    accounts = accounts_of(config, state=f"{spool}/accounts")
+    return Door(
+        accounts,
+        config.line("me"),
+        tls_of(config, needed=tls, accounts=accounts),
+        tls,
+        config.flag("plaintext-login"),
+        networks_of(config, "proxies"),
     )
 
 

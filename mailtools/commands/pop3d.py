@@ -6,12 +6,12 @@ import click
 
 from mailtools import log
 from mailtools.cli import command, etc_option, listen_options, spool_option
-from mailtools.commands.parts import accounts_of, networks_of, tls_of
+from mailtools.commands.parts import door_of
 from mailtools.config import Config
 from mailtools.net.serve import serve
 from mailtools.net.session import Session
 from mailtools.protocol.pop3.session import refusal
-from mailtools.services.pop3.session import Pop3Service, open_maildir, preload, serve_maildir
+from mailtools.services.pop3.session import open_maildir, pop3_service, preload, serve_maildir
 
 
 @command("pop3d")
@@ -37,16 +37,6 @@ def _by_hand(path: str) -> Session:
 
 def _service(etc: str, spool: str, tls: bool) -> Session:
     config = Config(etc)
-    accounts = accounts_of(config, state=f"{spool}/accounts")
-    context = tls_of(config, needed=tls, accounts=accounts)
-    host, plaintext = config.line("me"), config.flag("plaintext-login")
-    proxies = networks_of(config, "proxies")
+    door = door_of(config, spool, tls=tls)
     config.check()
-    return Pop3Service(
-        accounts,
-        host=host,
-        certificates=context,
-        implicit_tls=tls,
-        plaintext_login=plaintext,
-        proxies=proxies,
-    ).session
+    return pop3_service(door).session

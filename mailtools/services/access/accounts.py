@@ -20,6 +20,7 @@ from mailtools.errors import AuthTrouble, BadCredentials, Misconfigured
 from mailtools.mail.address import ascii_domain
 from mailtools.protocol.sasl.wire import HASHES
 from mailtools.services.access import schemes
+from mailtools.services.access.changing_file import ChangingFile
 from mailtools.services.access.elsewhere import NOWHERE, Elsewhere
 from mailtools.services.access.networks import contains, is_network
 
@@ -86,7 +87,7 @@ class Accounts:
         self._local = frozenset(ascii_domain(domain) for domain in local_domains)
         self._system_users = system_users
         self._owner = owner or NOBODY
-        self._seen: tuple[int, int, int] | None = None
+        self._file = ChangingFile(path)
         self._accounts: dict[str, Account | str] = {}  # a str: the line, not yet looked into
         self._scram: dict[str, bool] = {}
         self._with_field: dict[str, bool] = {}
@@ -235,21 +236,18 @@ class Accounts:
         if not self.path:
             return
         try:
-            about = os.stat(self.path)
-            seen = (about.st_mtime_ns, about.st_size, about.st_ino)
-            if seen == self._seen:
-                return
-            with open(self.path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-                text = file.read()
+            text = self._file.news()
         except OSError as error:
             raise Misconfigured(detail=f"cannot read {self.path}: {error.strerror}") from error
+        if text is None:
+            return
         faults: list[str] = []
         self._scram.clear()
         self._with_field.clear()
         self._accounts = read_accounts(text, self._maildir, faults, self._owner)
-        self._seen = seen if not faults else None
         if faults:
             raise Misconfigured(detail="\n".join(f"{self.path}:{fault}" for fault in faults))
+        self._file.settle()
 
     def _system_user(self, name: str) -> Account | None:
         if not self._system_users or not name or not name.isascii():

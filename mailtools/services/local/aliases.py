@@ -10,7 +10,6 @@ wrong is said all at once, with file and line. Format: mailtools-aliases(5).
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from enum import Enum
@@ -18,6 +17,7 @@ from typing import NamedTuple
 
 from mailtools.errors import BadAddress, Misconfigured
 from mailtools.mail.address import ascii_domain, parse_address, parse_domain
+from mailtools.services.access.changing_file import ChangingFile
 
 _head = re.compile(r'((?:"(?:[^"\\]|\\.)*"|[^":])+):')
 _quoted = re.compile(r'"(?:[^"\\]|\\.)*"\Z')
@@ -54,12 +54,15 @@ class AliasFile:
         """Name the file ("" for none); with `addresses` its keys are whole, or `@domain`."""
         self.path = path
         self._addresses = addresses
-        self._seen: tuple[int, int, int] | None = None
+        self._file = ChangingFile(path)
         self._table: dict[str, tuple[Word, ...]] = {}
         self.domains: frozenset[str] = frozenset()
         """The domains of the keys, in their ASCII form."""
-        self.owner = (os.getuid(), os.getgid())
-        """Who owns the file: its programs run as that user."""
+
+    @property
+    def owner(self) -> tuple[int, int]:
+        """Uid and gid of the file's owner: its programs run as that user."""
+        return self._file.owner
 
     def get(self, key: str) -> tuple[Word, ...] | None:
         """Give the targets of a key in lower case; None where it has none."""
@@ -74,25 +77,22 @@ class AliasFile:
         if not self.path:
             return
         try:
-            about = os.stat(self.path)
-            seen = (about.st_mtime_ns, about.st_size, about.st_ino)
-            if seen == self._seen:
-                return
-            with open(self.path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-                text = file.read()
+            text = self._file.news()
         except FileNotFoundError:
-            self._table, self.domains, self._seen = {}, frozenset(), None
+            self._table, self.domains = {}, frozenset()
             return
         except OSError as error:
             raise Misconfigured(detail=f"{self.path}: cannot be read: {error.strerror}") from error
+        if text is None:
+            return
         faults: list[str] = []
         table = read_aliases(text, self.path, faults, addresses=self._addresses)
         if faults:
-            self._table, self._seen = table, None  # for those who look for further faults
+            self._table = table  # for those who look for further faults
             raise Misconfigured(detail="\n".join(faults))
-        self._table, self._seen = table, seen
+        self._table = table
         self.domains = frozenset(key.rpartition("@")[2] for key in table if "@" in key)
-        self.owner = (about.st_uid, about.st_gid)
+        self._file.settle()
 
 
 def virtual_domains(path: str) -> Callable[[str], bool]:

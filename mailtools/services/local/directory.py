@@ -24,6 +24,7 @@ from mailtools.errors import (
 )
 from mailtools.mail.address import Address, ascii_domain, parse_address
 from mailtools.services.access.accounts import Account
+from mailtools.services.access.changing_file import ChangingFile
 from mailtools.services.local.aliases import AliasFile, Kind, Word, read_targets
 from mailtools.services.local.srs import Srs
 
@@ -142,7 +143,7 @@ class Directory:
         self._virtual = AliasFile(virtual, addresses=True)
         self._separators = separators
         self._srs = srs
-        self._lists: dict[str, tuple[tuple[int, int, int], list[Word], tuple[int, int]]] = {}
+        self._lists: dict[str, tuple[ChangingFile, list[Word]]] = {}
 
     # -- questions --------------------------------------------------------------------------------
 
@@ -336,25 +337,23 @@ class Directory:
 
     def _list(self, word: Word) -> tuple[list[Word], tuple[int, int]]:
         """Read an :include: file, or take it from memory; give its words and its owner."""
+        file, words = self._lists.get(word.value) or (ChangingFile(word.value), [])
         try:
-            about = os.stat(word.value)
-            seen = (about.st_mtime_ns, about.st_size, about.st_ino)
-            known = self._lists.get(word.value)
-            if known and known[0] == seen:
-                return known[1], known[2]
-            with open(word.value, encoding="utf-8", errors="surrogateescape") as file:
-                lines = file.read().split("\n")
+            text = file.news()
         except OSError as error:
             detail = f"{word.place}: cannot read {word.value}: {error.strerror}"
             raise Misconfigured(detail=detail) from error
+        if text is None:
+            return words, file.owner
         faults: list[str] = []
-        words: list[Word] = []
-        for number, line in enumerate(lines, 1):
+        words = []
+        for number, line in enumerate(text.split("\n"), 1):
             words += read_targets(line, f"{word.value}:{number}", faults)
         if faults:
             raise Misconfigured(detail="\n".join(faults))
-        self._lists[word.value] = (seen, words, (about.st_uid, about.st_gid))
-        return words, (about.st_uid, about.st_gid)
+        file.settle()
+        self._lists[word.value] = (file, words)
+        return words, file.owner
 
 
 class OneMaildir:

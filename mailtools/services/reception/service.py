@@ -13,7 +13,7 @@ from mailtools.net.stream import Stream
 from mailtools.protocol.smtp.server import SmtpServer
 from mailtools.protocol.smtp.session import Settings
 from mailtools.services.access.networks import NOBODY, Networks
-from mailtools.services.reception.proxied import true_peer
+from mailtools.services.access.proxied import true_peer
 from mailtools.services.reception.session import Policy, Reception
 
 if TYPE_CHECKING:

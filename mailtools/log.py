@@ -15,19 +15,19 @@ _UNPRINTABLE = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 
 def event(word: str, **keys: object) -> None:
     """Log that `word` happened, with its facts in the order given; None is left out."""
-    line(_said(word, keys))
+    line(f"{word} {facts(keys)}".rstrip())
 
 
 def quiet_event(word: str, **keys: object) -> None:
     """Log to syslog(3), for a program whose stderr belongs to whoever called it (sendmail)."""
-    _to_syslog(_said(word, keys))
+    _to_syslog(f"{word} {facts(keys)}".rstrip())
 
 
-def _said(word: str, keys: dict[str, object]) -> str:
-    facts = (
+def facts(keys: dict[str, object]) -> str:
+    """Write facts as they stand in an event's line; None is left out."""
+    return " ".join(
         f"{key.rstrip('_')}={_value(value)}" for key, value in keys.items() if value is not None
     )
-    return " ".join((word, *facts))
 
 
 def _value(value: object) -> str:

@@ -13,6 +13,10 @@ from mailtools.errors import BadEntry
 MAGIC = "mailtools-queue 1"
 JUNK = "JUNK"
 """The parameter of a message for the folder Junk. It is ours: no peer can give it or is told it."""
+JUDGED = "JUDGED"
+"""The parameter that says what a stranger's message was found to be: the facts of a log line."""
+SCREENED = "SCREENED"
+"""The parameter that says what content programs made of a message: `name:exit` each."""
 SUBMITTED = "SUBMITTED"
 """The parameter of a message that was submitted here, by whom we answer for: it is signed."""
 

@@ -1,17 +1,20 @@
 """The journal of an entry, log/ID: what became of each forward-path at each attempt.
 
 A line is a Report behind the time, TAB-separated, LF at its end (mailtools-queue(5)). A `notified`
-line says that a DSN was committed: for which action, and under which ID; a `released` line,
-that an operator let the entry go, so that hold rules leave it alone. Journals are only ever
-appended to; a last line without LF was torn by a power cut and does not count.
+line says that a DSN was committed: for which action, and under which ID; a `held` line, why the
+entry was held; a `released` line, that an operator let it go, so that hold rules leave it alone.
+Journals are only ever appended to; a last line without LF was torn by a power cut and does not
+count.
 """
 
 from typing import NamedTuple
 
 from mailtools.errors import BadEntry
+from mailtools.mail.reply import one_line
 from mailtools.mail.report import DELAYED, Report, parse_report
 
 NOTIFIED = "notified"
+HELD = "held"
 RELEASED = "released"
 
 
@@ -27,10 +30,25 @@ class Notice(NamedTuple):
         return f"{self.time:.0f}\t\t{NOTIFIED}\t{self.action}\t{self.id}\n".encode()
 
 
+class Turn(NamedTuple):
+    """An entry was held, and why; or an operator let it go."""
+
+    time: float
+    word: str
+    """`held` or `released`."""
+    why: str = ""
+
+    def line(self) -> bytes:
+        """The journal line of this turn."""
+        return f"{self.time:.0f}\t\t{self.word}\t\t{one_line(self.why)}\n".encode(
+            "utf-8", "replace"
+        )
+
+
 class Journal:
     """What a journal says, oldest first."""
 
-    __slots__ = ("attempts", "last", "notices", "on_disk", "released", "torn", "untold", "written")
+    __slots__ = ("attempts", "last", "notices", "on_disk", "torn", "turns", "untold", "written")
 
     def __init__(self, *, on_disk: bool = False, torn: bool = False) -> None:
         self.attempts: list[tuple[float, Report]] = []
@@ -40,8 +58,8 @@ class Journal:
         """The last report on each forward-path."""
         self.untold: list[tuple[float, Report]] = []
         """Settled reports since the last DSN about any."""
-        self.released = False
-        """Whether an operator let the entry go."""
+        self.turns: list[Turn] = []
+        """When it was held, and let go."""
         self.written = 0
         """How many of the attempts are in the file."""
         self.on_disk = on_disk
@@ -53,6 +71,11 @@ class Journal:
         """Whether a forward-path still wants an attempt."""
         report = self.last.get(forward_path)
         return report is None or report.action == DELAYED
+
+    @property
+    def released(self) -> bool:
+        """Whether an operator let the entry go."""
+        return any(turn.word == RELEASED for turn in self.turns)
 
     def told(self, action: str) -> bool:
         """Whether a DSN with this action was committed."""
@@ -82,11 +105,6 @@ def encode(attempts: list[tuple[float, Report]]) -> bytes:
     return b"".join(report.line(f"{time:.0f}") for time, report in attempts)
 
 
-def release_line(time: float) -> bytes:
-    """Write the journal line that says that an operator let the entry go."""
-    return f"{time:.0f}\t\t{RELEASED}\t\t\n".encode()
-
-
 def decode(data: bytes) -> Journal:
     """Read a journal; a line that is none is passed over, since what follows still counts."""
     *lines, tail = data.split(b"\n")
@@ -96,8 +114,9 @@ def decode(data: bytes) -> Journal:
         try:
             if len(parts) == 5 and parts[2] == NOTIFIED.encode():
                 journal.add_notice(Notice(float(parts[0]), parts[3].decode(), parts[4].decode()))
-            elif len(parts) == 5 and parts[2] == RELEASED.encode():
-                journal.released = True
+            elif len(parts) == 5 and parts[2] in (HELD.encode(), RELEASED.encode()):
+                why = parts[4].decode("utf-8", "replace")
+                journal.turns.append(Turn(float(parts[0]), parts[2].decode(), why))
             else:
                 head, report = parse_report(line)
                 journal.add(float(head), report)

@@ -26,7 +26,7 @@ from mailtools.mail.dates import days_since_1970
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.report import Report
 from mailtools.store import disk, journal
-from mailtools.store.journal import Journal, Notice
+from mailtools.store.journal import HELD, RELEASED, Journal, Notice, Turn
 from mailtools.store.queue_id import arrival, is_id, make_id
 
 FOLDERS = ("tmp", "new", "wait", "hold", "log", "bad", "history", "dest", "suppress")
@@ -125,12 +125,14 @@ class EntryWriter:
         """Add a piece of the message, with LF line ends; raise QueueFull or SystemTrouble."""
         self._writer.write(data)
 
-    def commit(self, *, held: bool = False) -> str:
+    def commit(self, *, held: str = "") -> str:
         """Put it into new/: when this returns its ID, it survives a power cut; wake a queue run.
 
-        With `held` it goes into hold/ instead, until it is released.
+        With `held`, the reason, it goes into hold/ instead, until it is released.
         """
         if held:
+            # The reason first, and not synced: a journal without an entry is litter.
+            self._queue.note_turn(self.id, HELD, held)
             self._writer.publish(f"{self._queue.path}/hold/{self.id}")
             return self.id
         self._writer.publish(f"{self._queue.path}/new/{self.id}")
@@ -332,17 +334,22 @@ class Queue:
 
     # -- for the operator -------------------------------------------------------------------------
 
-    def hold(self, id_: str) -> None:
-        """Keep an entry from being tried until it is released."""
+    def hold(self, id_: str, why: str = "the operator") -> None:
+        """Keep an entry from being tried until it is released; `why` is for people."""
+        if self._need(id_).state is not State.HOLD:
+            self.note_turn(id_, HELD, why)
         self._change(id_, State.HOLD)
 
     def release(self, id_: str) -> None:
         """Let a held entry go: it is due now, and hold rules leave it alone from now on."""
         if self._need(id_).state is State.HOLD:
             # Not synced: should it be lost, the entry is held once more, and nothing else.
-            line = journal.release_line(time.time())
-            self._append(id_, self.journal(id_), line, sync=False)
+            self.note_turn(id_, RELEASED)
         self._change(id_, State.NEW)
+
+    def note_turn(self, id_: str, word: str, why: str = "") -> None:
+        """Write to the journal that an entry is `held` or `released`; not synced."""
+        self._append(id_, self.journal(id_), Turn(time.time(), word, why).line(), sync=False)
 
     def retry(self, id_: str) -> None:
         """Make a waiting entry due now."""

@@ -10,7 +10,7 @@ from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.report import DELAYED, RELAYED, Report
 from mailtools.store import history
 from mailtools.store.history import History
-from mailtools.store.journal import Notice
+from mailtools.store.journal import HELD, RELEASED, Notice, Turn
 from mailtools.store.queue import Queue
 
 DAY = 1764000000.0
@@ -31,6 +31,7 @@ def test_what_is_written_is_found_again(tmp_path: Path, folder: Path) -> None:
     entry.journal.add(DAY, Report("b@x.test", DELAYED, "4.4.1", "no\u2028answer\n"))
     entry.journal.add(DAY + 9, Report("b@x.test", RELAYED, "2.0.0", "ok"))
     entry.journal.add_notice(Notice(DAY, DELAYED, "7.M1P1R1"))
+    entry.journal.turns += [Turn(DAY, HELD, "the operator"), Turn(DAY + 1, RELEASED)]
     past = History(str(folder))
     past.append(history.lines_of(entry), DAY)
     past.append(history.lines_of_removed(entry, DAY), DAY)
@@ -38,7 +39,9 @@ def test_what_is_written_is_found_again(tmp_path: Path, folder: Path) -> None:
     for needle in (entry.id.lower().encode(), b"<one@x.test>", b"b@x.test", b"7.m1p1r1"):
         (records,) = past.find(day, [needle])
         assert records == list(past.read(day))
-    assert [record.word for record in records[:4]] == ["from", DELAYED, RELAYED, "notified"]
+    words = ["from", HELD, RELEASED, DELAYED, RELAYED, "notified"]
+    assert [record.word for record in records[:6]] == words
+    assert records[1].fields == ("the operator",)
     assert records[0].fields[:1] == ("a@x.test",)
     assert list(past.find(day, [b"nobody"])) == list(past.find("2020-01-01", [b"from"])) == []
 

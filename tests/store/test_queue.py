@@ -179,11 +179,14 @@ def test_empty_minutes_that_have_come_are_tidied_away(queue: Queue) -> None:
 
 def test_hold_release_retry_remove(queue: Queue) -> None:
     id_ = put(queue)
-    queue.hold(id_)
+    queue.hold(id_, "a\trule")
+    queue.hold(id_, "again")
     assert only(queue).state is State.HOLD
+    assert [(turn.word, turn.why) for turn in queue.journal(id_).turns] == [("held", "a rule")]
     assert list(queue.due(time.time())) == []
     queue.release(id_)
     assert only(queue).state is State.NEW
+    assert [turn.word for turn in queue.journal(id_).turns] == ["held", "released"]
     queue.defer(only(queue), time.time() + 1000)
     queue.retry(id_)
     assert only(queue).state is State.NEW

@@ -89,7 +89,7 @@ class Attempts:
             log.event("damaged", id=place.id, why=failure.text)
             return []
         if not asked and (rule := self.rules.catch(entry)):
-            self._queue.hold(entry.id)
+            self._queue.hold(entry.id, f"the rule {rule!r} of the control file hold")
             log.event("held", id=entry.id, rule=rule)
             return []
         terms = self.schedule.terms(entry.envelope, entry.arrival)

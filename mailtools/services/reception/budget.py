@@ -47,19 +47,19 @@ class Budget(NamedTuple):
     """The same for all users of a domain; "" is every domain that is not named."""
     clock: Callable[[], float] = time.time
 
-    def hold(self, account: Account, envelope: Envelope, id_: str) -> bool:
-        """Count a message, and tell whether it must be held; raise PolicyRefused (450).
+    def hold(self, account: Account, envelope: Envelope, id_: str) -> str:
+        """Count a message, and tell why it is held ("": it is not); raise PolicyRefused (450).
 
         A count that cannot be kept lets the message pass: mail goes before limits.
         """
         try:
             over = self._spend(account, len(envelope.forward_paths))
             if over is None:
-                return False
+                return ""
             held = Tally(self.folder).add(f"held:{account.name.lower()}", 1, self.clock())
         except Failure as failure:
             log.event("trouble", user=account.name, detail=failure.detail)
-            return False
+            return ""
         if held > HELD_MOST:
             text = f"{over.limit} recipients an hour for {over.of}: try again later"
             raise PolicyRefused(text, status="4.7.1", reply=450)
@@ -68,7 +68,10 @@ class Budget(NamedTuple):
             to=len(envelope.forward_paths),
         )  # fmt: skip
         self._alert(account, envelope, over)
-        return True
+        return (
+            f"the budget of {over.of}: {over.limit} recipients an hour, "
+            f"{over.sent} were written to and here are {len(envelope.forward_paths)} more"
+        )
 
     def _spend(self, account: Account, recipients: int) -> Overdraft | None:
         now, tally, spent = self.clock(), Tally(self.folder), []

@@ -25,7 +25,7 @@ from typing import IO, Any
 
 from mailtools import log
 from mailtools.errors import PolicyRefused, SystemTrouble
-from mailtools.mail.envelope import JUNK, Envelope
+from mailtools.mail.envelope import JUNK, SCREENED, Envelope
 from mailtools.mail.reply import one_line
 from mailtools.store.queue import Queue
 from mailtools.store.scratch import Scratch
@@ -50,13 +50,13 @@ class Content:
     programs: tuple[str, ...]
     limit: float = LIMIT
 
-    def examine(self, text: bytes, id_: str, told: Mapping[str, str]) -> tuple[bytes, bool]:
-        """Let each program look; give the message as it is then, and whether it is junk.
+    def examine(self, text: bytes, id_: str, told: Mapping[str, str]) -> tuple[bytes, list[str]]:
+        """Let each program look; give the message as it is then, and what they said, `name:exit`.
 
         `text` is LF text, `told` the environment. Raises PolicyRefused and SystemTrouble.
         """
         end = time.monotonic() + self.limit
-        junk = False
+        said_all = []
         for command in self.programs:
             start = time.monotonic()
             code, output, said = _run(command, text, told, max(0.0, end - start))
@@ -70,10 +70,10 @@ class Content:
                 seconds=f"{time.monotonic() - start:.2f}",
             )
             _raise_verdict(code, said, command)
-            junk = junk or code == FOR_JUNK
+            said_all.append(f"{os.path.basename(command.split()[0])}:{code}")
             if changed:
                 text = _message_of(output, id_, command)
-        return text, junk
+        return text, said_all
 
 
 class Screened:
@@ -107,15 +107,16 @@ class ScreenedEntry:
         self._kept.write(data)
         self.size += len(data)
 
-    def commit(self, *, held: bool = False) -> str:
+    def commit(self, *, held: str = "") -> str:
         """Ask the programs, and put the message into the queue durably; raise their verdict."""
         text = b"".join(self._kept.read())
         self._kept.close()
         told = {**self._told, **_environment(self._envelope)}
-        text, junk = self._content.examine(text, self.id, told)
-        envelope = self._envelope
-        if junk:
-            envelope = envelope._replace(parameters={**envelope.parameters, JUNK: ""})
+        text, said = self._content.examine(text, self.id, told)
+        parameters = {**self._envelope.parameters, SCREENED: " ".join(said)}
+        if any(each.endswith(f":{FOR_JUNK}") for each in said):
+            parameters[JUNK] = ""
+        envelope = self._envelope._replace(parameters=parameters)
         writer = self._queue.begin(envelope, self.id)
         try:
             writer.write(text)

@@ -19,6 +19,13 @@ HEADER_MOST = 1024 * 1024  # octets
 
 _message_id = re.compile(rb"\nmessage-id:[ \t]*(?:\n[ \t]+)?(\S{1,250})", re.IGNORECASE)
 
+
+def message_id(header: bytes) -> str:
+    """Give the Message-ID of a header (LF text) as it is written, "" where there is none."""
+    found = _message_id.search(b"\n" + header)
+    return found[1].decode("utf-8", "replace") if found else ""
+
+
 HeaderWork = Callable[[bytes, str], bytes]
 """Takes a header (LF text, without the empty line) and the entry's ID; gives the one to keep."""
 
@@ -35,7 +42,7 @@ class NewEntry(Protocol):
     def write(self, data: bytes) -> None:
         """Add a piece."""
 
-    def commit(self, *, held: bool = False) -> str:
+    def commit(self, *, held: str = "") -> str:
         """Put it into the queue, durably; give its ID."""
 
     def abort(self) -> None:
@@ -62,14 +69,14 @@ class Intake:
         facts: dict[str, object],
         work: HeaderWork | None = None,
         binary: bool = False,
-        hold: Callable[[Envelope, str], bool] | None = None,
+        hold: Callable[[Envelope, str], str] | None = None,
     ) -> None:
         """Take where it goes and how it came.
 
         `hops` is the most Received fields it may have; `work` checks and mends the header;
         `facts` are said in the log when it is queued. A `binary` message is gathered as it comes,
         and becomes text at its end (RFC 3030 3). `hold` is asked at the end, with envelope and ID,
-        whether the message is held; it may refuse it.
+        why the message is held ("": it is not); it may refuse it.
         """
         self._queue, self._envelope, self._hop = queue, envelope, hop
         self._hops, self._work, self._facts = hops, work, facts
@@ -132,7 +139,7 @@ class Intake:
 
     def _commit(self, writer: NewEntry) -> str:
         try:
-            held = self._hold is not None and self._hold(self._envelope, writer.id)
+            held = self._hold(self._envelope, writer.id) if self._hold is not None else ""
         except Failure:
             writer.abort()
             raise
@@ -151,9 +158,7 @@ class Intake:
         self.id = writer.id
         if self._work is not None:
             header = self._work(header, writer.id)
-        found = _message_id.search(b"\n" + header)
-        if found:
-            self._message_id = found[1].decode("utf-8", "replace")
+        self._message_id = message_id(header)
         paths = self._envelope.forward_paths
         only = paths[0].address if len(paths) == 1 else ""
         writer.write(self._top + received_field(self._hop, writer.id, only))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mailtools import log
 from mailtools.errors import BadMessage, Failure, PolicyRefused
-from mailtools.mail.envelope import JUNK
+from mailtools.mail.envelope import JUDGED, JUNK
 from mailtools.store.scratch import Scratch
 from mailtools.trust.authres import AuthenticationResults, format_authres, remove_forged
 from mailtools.trust.dkim import Dkim, DkimResult
@@ -119,15 +119,27 @@ class Judged:
         verdicts = self._examination.judge(spf, belief.patient(), int(now))
         decision = ACCEPT if case.open else decide(belief, verdicts, spf)
         if belief.enforce and decision.refusal:
-            self._log("", verdicts, spf, decision)
+            from mailtools.services.reception.intake import message_id  # loaded by now
+
+            log.event(
+                "judged",
+                client=case.peer.address,
+                **self._facts(verdicts, spf, decision),
+                from_=f"<{case.reverse_path}>",
+                message_id=message_id(self._examination.header) or None,
+            )
             raise decision.refusal
-        answer = self._queue(verdicts, spf, junk=belief.enforce and decision.action == "junk")
-        self._log(self._intake.id, verdicts, spf, decision)
+        facts = self._facts(verdicts, spf, decision)
+        parameters = {JUDGED: log.facts(facts)}
+        if belief.enforce and decision.action == "junk":
+            parameters[JUNK] = ""
+        answer = self._queue(verdicts, spf, parameters)
+        log.event("judged", id=self._intake.id, client=case.peer.address, **facts)
         if belief.greylist and verdicts.dmarc.result is Dmarc.PASS:
             belief.greylist.vouch(case.peer.client(case.hello, case.reverse_path), now)
         return answer
 
-    def _queue(self, verdicts: Verdicts, spf: SpfResult, *, junk: bool) -> str:
+    def _queue(self, verdicts: Verdicts, spf: SpfResult, parameters: dict[str, str]) -> str:
         belief, case, intake = self._belief, self._case, self._intake
         ip = case.peer.address
         found = [
@@ -138,32 +150,31 @@ class Judged:
         intake.amend(
             top=format_authres(AuthenticationResults(belief.authserv_id, tuple(found))),
             work=lambda header, _: remove_forged(header, (belief.authserv_id,)),
-            parameters={JUNK: ""} if junk else {},
+            parameters=parameters,
         )
         for piece in self._kept.read():
             intake.write(piece)
         return intake.commit()
 
-    def _log(self, id_: str, verdicts: Verdicts, spf: SpfResult, decision: Decision) -> None:
+    def _facts(self, verdicts: Verdicts, spf: SpfResult, decision: Decision) -> dict[str, object]:
         peer, dmarc, chain = self._case.peer, verdicts.dmarc, verdicts.arc
+        listed = peer.listed()
         passed = [each.domain for each in verdicts.dkim if each.result is Dkim.PASS]
         action = {"action" if self._belief.enforce else "would": decision.action}
-        log.event(
-            "judged",
-            id=id_ or None,
-            client=peer.address,
-            author=dmarc.author or None,
-            spf=spf.result,
-            dkim=_dkim_word(verdicts.dkim),
-            signers=",".join(dict.fromkeys(passed)) or None,
-            dmarc=dmarc.result,
-            arc=chain.result if chain.chain.highest or chain.problem else None,
-            iprev=peer.iprev().result,
-            hello=peer.helo(self._case.hello),
-            score=peer.listed().score,
+        return {
+            "author": dmarc.author or None,
+            "spf": spf.result,
+            "dkim": _dkim_word(verdicts.dkim),
+            "signers": ",".join(dict.fromkeys(passed)) or None,
+            "dmarc": dmarc.result,
+            "arc": chain.result if chain.chain.highest or chain.problem else None,
+            "iprev": peer.iprev().result,
+            "hello": peer.helo(self._case.hello),
+            "score": listed.score,
+            "lists": ",".join(hit.list.zone for hit in listed.hits) or None,
             **action,
-            reason=decision.reason or None,
-        )
+            "reason": decision.reason or None,
+        }
 
 
 def decide(belief: Belief, verdicts: Verdicts, spf: SpfResult) -> Decision:

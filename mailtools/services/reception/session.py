@@ -28,7 +28,7 @@ from mailtools.mail.address import Address
 from mailtools.mail.envelope import SUBMITTED, Envelope, ForwardPath
 from mailtools.protocol.smtp.extensions import RELEASE_MOST
 from mailtools.services.access.certificate import login_of
-from mailtools.services.access.networks import NOBODY, Networks
+from mailtools.services.access.networks import NOBODY, Networks, is_loopback
 from mailtools.services.reception.room import ANY_ROOM, Room
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from mailtools.services.reception.submission import Submission
     from mailtools.store.queue import Queue
 
+PATHS_TOLD = 20  # recipients that a log line names
 FREE_ERRORS = 3  # refusals since the last message that are answered at once
 
 _NOT_KEPT = frozenset(("SIZE", "AUTH"))  # parameters that are about this session only
@@ -154,8 +155,12 @@ class Reception:
             raise PolicyRefused("Protocol error: you talked before the greeting", status="5.5.0")
 
     def _crowd(self) -> Crowd | None:
-        exempt = self.trusted or self.xclient_allowed or not self._peer.address
-        return None if exempt else self._policy.crowd
+        return None if self._near or self.trusted or self.xclient_allowed else self._policy.crowd
+
+    @property
+    def _near(self) -> bool:
+        """Whether the peer is a process of this host: no limit is made for it."""
+        return not self._peer.address or is_loopback(self._peer.address)
 
     def _keep_to(self, limit: str) -> None:
         if limit:
@@ -333,13 +338,19 @@ class Reception:
             helo=self._hello or None,
             user=self._account.name if self._account else None,
             from_=f"<{self._begin[0]}>" if self._begin else None,
+            to=self._told_paths() if command == "message" else None,
             text=failure.text,
             detail=failure.detail or None,
         )
         self._refusals += 1
         extra = self._refusals - FREE_ERRORS
-        if extra > 0 and self._policy.tarpit and self._peer.address and not self.trusted:
+        if extra > 0 and self._policy.tarpit and not self._near and not self.trusted:
             self._stream.linger(min(2.0 ** min(extra - 1, 30), self._policy.tarpit))
+
+    def _told_paths(self) -> str | None:
+        paths = [f"<{path}>" for path in self._paths]
+        more = f" and {len(paths) - PATHS_TOLD} more" if len(paths) > PATHS_TOLD else ""
+        return ",".join(paths[:PATHS_TOLD]) + more or None
 
     def mishap(self, error: Exception) -> Failure:
         """Log our own mistake with its traceback; the peer may try again."""

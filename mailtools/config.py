@@ -50,13 +50,14 @@ user-budget | number | 0 | smtpd-accept | How many recipients a user may write t
 for any number. The extra field budget of an account goes before it.
 domain-budget | map | none | smtpd-accept | The same for all users of a domain together: \
 `domain:recipients`; an empty domain is every other one.
-client-connections | number | 0 | smtpd-accept | How many connections a client's network may have \
-at a time, for each listener; 0 for any number. Others get 421, and relay-clients are free of it.
+client-connections | number | 50 | smtpd-accept | How many connections a client's network may have \
+at a time, for each listener; 0 for any number. Others get 421; relay-clients and this host are \
+free of it.
 client-rate | number | 0 | smtpd-accept | How many connections it may make in a minute.
 client-messages | number | 0 | smtpd-accept | How many messages it may begin in a minute.
 client-prefixes | line | 32 64 | smtpd-accept | The bits of IPv4 and of IPv6 addresses that are \
 one client's network.
-tarpit | duration | 0 | smtpd-accept | The longest wait of the answers to a stranger's mistakes: \
+tarpit | duration | 1s | smtpd-accept | The longest wait of the answers to a stranger's mistakes: \
 after three it is a second, and doubles; 0 for none.
 checks | line | off | smtpd-accept | What is made of mail from strangers: `off`, `mark` (SPF, \
 DKIM, ARC and DMARC are found out and written on top), `enforce` (and acted on).

@@ -12,7 +12,7 @@ from mailtools.cli import command, etc_option, listen_options, spool_option
 from mailtools.commands.parts import accounts_of, directory_of, networks_of, tls_of
 from mailtools.config import Config
 from mailtools.errors import Usage
-from mailtools.net.serve import serve
+from mailtools.net.serve import is_listener, serve
 from mailtools.protocol.smtp.session import Settings
 from mailtools.services.access.become import become_owner
 from mailtools.services.reception.room import Room
@@ -62,6 +62,8 @@ def main(
         _rehearse(Config(etc), spool, pretend_from, tls=tls, submission=submission, lmtp=lmtp)
         return
 
+    listener = is_listener(listen)
+
     def setup() -> SmtpService:
         return build(
             Config(etc),
@@ -69,7 +71,7 @@ def main(
             tls=tls,
             submission=submission,
             lmtp=lmtp,
-            listener=bool(listen),
+            listener=listener,
         )
 
     def settle() -> None:
@@ -153,7 +155,7 @@ def build(
         screen=_screen(config, queue),
         belief=None if submission or lmtp else _belief(config, queue, home, listener=listener),
         budget=None if lmtp else _budget(config, queue, home),
-        crowd=_crowd(config),
+        crowd=_crowd(config, listener=listener),
         tarpit=config.seconds("tarpit"),
     )
     settings = Settings(
@@ -208,7 +210,7 @@ def _budget(config: Config, queue: str, home: str) -> Budget | None:
     )
 
 
-def _crowd(config: Config) -> Crowd | None:
+def _crowd(config: Config, *, listener: bool) -> Crowd | None:
     at_once = config.number("client-connections")
     connections, messages = config.number("client-rate"), config.number("client-messages")
     words = config.line("client-prefixes").split()
@@ -216,7 +218,7 @@ def _crowd(config: Config) -> Crowd | None:
     if len(bits) != 2 or not 0 <= bits[0] <= 32 or not 0 <= bits[1] <= 128:
         config.fault("client-prefixes", 1, "two numbers expected: bits of IPv4, bits of IPv6")
         return None
-    if not (at_once or connections or messages):
+    if not listener or not (at_once or connections or messages):
         return None
     from mailtools.net.crowd import Crowd
 

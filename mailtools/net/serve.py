@@ -54,6 +54,17 @@ def serve(
     _serve_one(setup, handed[0] if handed else None, refuse, note, settle)
 
 
+def is_listener(listen: Sequence[str]) -> bool:
+    """Whether `serve` will be a listener, or may be: systemd does not say before it is asked."""
+    if listen or "LISTEN_FDS" in os.environ:
+        return True
+    sock = _socket_of(0)
+    if sock is None:
+        return False
+    with sock:
+        return _accepts(sock)
+
+
 def _serve_one(
     setup: Setup,
     sock: socket.socket | None,

@@ -4,7 +4,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from conftest import Server, Site
@@ -66,6 +66,17 @@ def test_connections_at_a_time(proxied: Site) -> None:
         assert two.answer() == ""
     with session(server, "192.0.2.7") as again:
         assert again.greeting[:3] == "220"
+
+
+def test_by_default_a_client_has_fifty_connections_and_this_host_any_number(proxied: Site) -> None:
+    server = proxied.listen("smtpd-accept", "--limit", "70")
+    with ExitStack() as stack:
+        for address in ("127.0.0.1", "192.0.2.7"):
+            greetings = [
+                stack.enter_context(session(server, address)).greeting[:3] for _ in range(52)
+            ][-2:]
+            assert greetings == (["220"] * 2 if address == "127.0.0.1" else ["421"] * 2)
+            stack.close()
 
 
 def test_messages_a_minute(proxied: Site) -> None:

@@ -83,5 +83,10 @@ class Networks:
         return any(wanted in network for network in self._networks)
 
 
+def is_loopback(address: str) -> bool:
+    """Whether an address is this host's own."""
+    return address == "::1" or address.startswith("127.")
+
+
 NOBODY = Networks()
 """The empty list."""

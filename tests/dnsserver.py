@@ -4,9 +4,10 @@
             "mail.example.org": {"A": ["192.0.2.1"]}}
     with DnsServer(zone) as server: Resolver(server.at)
 
-`faults[name]` is SERVFAIL, REFUSED, FORMERR-EDNS (a server from before EDNS), TIMEOUT, TRUNCATED
-(ask again by TCP), FORGED (an answer with another ID comes first), PARTIAL (a CNAME without its
-target) or GARBAGE. Names in `secure` are answered with the AD bit. `asked` lists the questions.
+`faults[name]` is SERVFAIL, BOGUS (SERVFAIL unless asked not to check), REFUSED, FORMERR-EDNS (a
+server from before EDNS), TIMEOUT, TRUNCATED (ask again by TCP), FORGED (an answer with another ID
+comes first), PARTIAL (a CNAME without its target) or GARBAGE. Names in `secure`, or `name/TYPE`,
+are answered with the AD bit. `asked` lists the questions.
 """
 
 import socket
@@ -84,6 +85,8 @@ class DnsServer:
             return []
         if fault == "GARBAGE":
             return [b"\x00\x01garbage"]
+        if fault == "BOGUS" and not query.flags & dns.flags.CD:
+            fault = "SERVFAIL"
         if fault in ("SERVFAIL", "REFUSED"):
             response.set_rcode(dns.rcode.from_text(fault))
         elif fault == "FORMERR-EDNS" and query.edns >= 0:
@@ -104,7 +107,7 @@ class DnsServer:
         return [wire]
 
     def _fill(self, response: dns.message.Message, name: str, kind: str, *, partial: bool) -> None:
-        if name in self.secure:
+        if name in self.secure or f"{name}/{kind}" in self.secure:
             response.flags |= dns.flags.AD
         for _ in range(20):
             records = self.zone.get(name)

@@ -122,12 +122,14 @@ class Resolver:
             raise trouble
         return tuple(found)
 
-    def secure_name(self, host: str) -> str:
-        """Give where a host's CNAMEs lead; "" unless DNSSEC vouches for all its addresses.
+    def tlsa_hosts(self, host: str) -> tuple[str, ...]:
+        """Give the names at which TLSA records of a host may lie, best first; none: no DANE.
 
-        RFC 7672 2.2.2. Raises DnsTrouble where neither family can be found out.
+        RFC 7672 2.2.2: where CNAMEs led, if DNSSEC vouches for all the way to the addresses, then
+        the host itself; it alone, if DNSSEC vouches for the alias, and not for what is behind it.
+        Raises DnsTrouble where that cannot be found out.
         """
-        names: set[str] = set()
+        names: dict[str, None] = {}
         trouble: DnsTrouble | None = None
         for rrtype in ("AAAA", "A"):
             try:
@@ -136,12 +138,13 @@ class Resolver:
                 trouble = failure
                 continue
             if not answer.secure:
-                return ""
+                aliased = answer.name != host
+                return (host,) if aliased and self.lookup(host, "CNAME").secure else ()
             if answer.records:
-                names.add(answer.name)
+                names[answer.name] = None
         if trouble and not names:
             raise trouble
-        return names.pop() if names else ""
+        return (*names, host) if names and host not in names else tuple(names)
 
     # -- asking -----------------------------------------------------------------------------------
 
@@ -221,6 +224,7 @@ def _query(
 ) -> dns.message.QueryMessage:
     said = ""
     for _ in range(servers.attempts):
+        failing: tuple[str, int] | None = None
         for server in servers.addresses:
             try:
                 response = _exchange(server, name, rrtype, servers.timeout)
@@ -233,15 +237,34 @@ def _query(
                 return response
             else:
                 said = f"{server[0]} said {dns.rcode.to_text(response.rcode())}"
+                failing = server if response.rcode() == dns.rcode.SERVFAIL else None
+        if failing and _is_bogus(failing, name, rrtype, servers.timeout):
+            said += ", for its DNSSEC signatures do not hold"
+            break  # the resolver has tried all of the zone's servers: it would say so again
     raise DnsTrouble(said or "no DNS server is known")
 
 
-def _exchange(
+def _is_bogus(
     server: tuple[str, int], name: dns.name.Name, rrtype: dns.rdatatype.RdataType, timeout: float
+) -> bool:
+    """Tell whether a resolver that failed answers where it need not check (RFC 4035 3.2.2)."""
+    try:
+        response = _exchange(server, name, rrtype, timeout, dns.flags.CD)
+    except (OSError, dns.exception.DNSException):
+        return False
+    return response is not None and response.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
+
+
+def _exchange(
+    server: tuple[str, int],
+    name: dns.name.Name,
+    rrtype: dns.rdatatype.RdataType,
+    timeout: float,
+    asked: dns.flags.Flag = dns.flags.AD,
 ) -> dns.message.QueryMessage | None:
     # The AD bit in a question asks for it in the answer (RFC 6840 5.7).
     question = dns.message.make_query(
-        name, rrtype, use_edns=0, payload=PAYLOAD, flags=dns.flags.RD | dns.flags.AD
+        name, rrtype, use_edns=0, payload=PAYLOAD, flags=dns.flags.RD | asked
     )
     response = _over_udp(server, question, timeout)
     if response is not None and response.rcode() in (dns.rcode.FORMERR, dns.rcode.NOTIMP):

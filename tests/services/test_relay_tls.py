@@ -205,6 +205,48 @@ def test_dane_by_the_table_waits_where_there_are_no_records(bench: Bench) -> Non
     assert got == ["delayed", "4.7.4"]
 
 
+@pytest.mark.parametrize("behind", [True, False])
+def test_an_alias_has_tlsa_records_where_it_leads_or_where_it_is(
+    bench: Bench, peers: Peers, certificate: Any, capfd: Any, *, behind: bool
+) -> None:
+    """RFC 7672 2.2.2: of an alias into a zone without DNSSEC, the alias itself is vouched for."""
+    peers([TLS_HELLO + TAKE + BYE], context=serving(certificate))
+    secure(bench, "3 1 1 " + "ab" * 32)
+    bench.dns.zone["example.net"] = {"MX": ["10 alias.test."]}
+    bench.dns.zone["alias.test"] = {"CNAME": ["one.test."]}
+    record = "3 1 1 " + hashlib.sha256(spki(certificate)).hexdigest()
+    name = f"_{bench.port}._tcp." + ("one.test" if behind else "alias.test")
+    bench.dns.zone[name] = {"TLSA": [record]}
+    bench.dns.secure |= {name, "alias.test/CNAME", *(["alias.test"] if behind else [])}
+    assert bench.run("bob@example.net")[0][1] == "relayed"
+    assert "tls_wanted=dane" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("level", "good"), [("", True), ("", False), ("dane", False)])
+def test_the_host_of_a_route_proves_itself_by_dane(
+    bench: Bench, peers: Peers, certificate: Any, capfd: Any, *, level: str, good: bool
+) -> None:
+    started = peers([TLS_HELLO + TAKE + BYE], context=serving(certificate))
+    digest = hashlib.sha256(spki(certificate)).hexdigest() if good else "ab" * 32
+    secure(bench, f"3 1 1 {digest}")
+    bench.routes = {"": f"one.test:{bench.port}"}
+    bench.rules = TlsRules({"one.test": level} if level else {})
+    ((_, action, status, _),) = bench.run("bob@example.net")
+    assert (action, status) == (("relayed", "2.0.0") if good else ("delayed", "4.7.5"))
+    assert "tls_wanted=dane" in capfd.readouterr().err
+    if not good:
+        forgive(started)
+
+
+def test_dane_by_the_table_for_a_route_waits_where_there_are_no_records(bench: Bench) -> None:
+    bench.dns.zone["one.test"] = {"A": ["127.0.0.2"]}
+    bench.routes = {"": "one.test:25", "example.com": "127.0.0.2"}
+    bench.rules = TlsRules({"one.test": "dane", "127.0.0.2": "dane"})
+    for address in ("bob@example.net", "bob@example.com"):
+        ((_, *got, _),) = bench.run(address)
+        assert got == ["delayed", "4.7.4"]
+
+
 # -- MTA-STS --------------------------------------------------------------------------------------
 
 POLICY = "version: STSv1\r\nmode: {}\r\nmx: {}\r\nmax_age: 1000\r\n"
@@ -312,7 +354,7 @@ class Insecure:
     def exchangers(self, domain: str) -> Answer:
         return Answer()
 
-    def secure_name(self, host: str) -> str:
+    def tlsa_hosts(self, host: str) -> tuple[str, ...]:
         raise AssertionError("nobody asks where the MX records are not secure")
 
     def lookup(self, name: str, rrtype: str) -> Answer:

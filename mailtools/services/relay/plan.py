@@ -10,13 +10,13 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mailtools.errors import NoAnswer
+from mailtools.errors import NoAnswer, TlsTrouble
 from mailtools.net.local import is_local
 from mailtools.services.relay import exchangers
 from mailtools.services.relay.exchangers import Target
 from mailtools.services.relay.route import Destination, Route
 from mailtools.services.relay.tls_policy import OPPORTUNISTIC, VERIFIED, Level, TlsPolicy
-from mailtools.services.relay.tls_rules import Planned, TlsRules
+from mailtools.services.relay.tls_rules import Planned, TlsRules, dane_policy
 from mailtools.trust.tls_required import TlsWish
 
 if TYPE_CHECKING:
@@ -59,16 +59,23 @@ class Planner:
             domain, resolver = destination.domain, self.resolver
             targets = exchangers.find(domain, resolver, port=self._port, ours=self._is_us)
             return self.rules.plan(domain, targets, resolver, wish)
-        policy = self._policy(route, wish)
         if is_plain(destination):
+            policy = self._policy(route, wish, None)
             return [(Target(route.host, route.host, route.port), policy)]
         addresses = self._host_addresses(route.host)
         targets = exchangers.interleaved([(route.host, addresses)], route.port)
+        policy = self._policy(route, wish, targets[0] if "." in route.host else None)
         return [(target, policy) for target in targets]
 
-    def _policy(self, route: Route, wish: TlsWish) -> TlsPolicy:
+    def _policy(self, route: Route, wish: TlsWish, named: Target | None) -> TlsPolicy:
+        """Give the policy for a route; `named` is a target where DNS knows its host."""
         level = self.rules.static(route.host)
-        policy = TlsPolicy(level) if level in _FOR_ROUTES else OPPORTUNISTIC
+        policy = TlsPolicy(level) if level in _FOR_ROUTES else None
+        if policy is None and named and not route.lmtp and wish is not TlsWish.OPTIONAL:
+            policy = dane_policy("", named, self.resolver)  # RFC 7672 2.2.2
+        if policy is None and level is Level.DANE and wish is not TlsWish.OPTIONAL:
+            raise TlsTrouble(f"{route.host} has no secure TLSA records", status="4.7.4")
+        policy = policy or OPPORTUNISTIC
         if wish is TlsWish.REQUIRED and not policy.authenticates and not route.lmtp:
             return VERIFIED
         return policy

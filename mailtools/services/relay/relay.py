@@ -123,7 +123,7 @@ class Relay:
             if not attempt.open or tried >= ADDRESSES_MOST or sessions >= SESSIONS_MOST:
                 break
             fitting = replace(manner, policy=policy) if manner.policy != policy else manner
-            if manner.login and not manner.login.plaintext:
+            if manner.login and not (manner.login.plaintext or policy.authenticates):
                 fitting = replace(manner, policy=VERIFIED)  # a secret is for its owner only
             connection = yield from self._try(attempt, target, fitting, share)
             tried += not connection.channel.no_route
@@ -150,6 +150,9 @@ class Relay:
             )
             attempt.stale = False
             connection = self._pool.make(target, replace(manner, plain=True), share)
+            yield from self._use(attempt, connection)
+        while connection.engine.exhausted and attempt.open:  # RFC 9422: MAILMAX
+            connection = self._pool.make(target, connection.manner, share)
             yield from self._use(attempt, connection)
         return connection
 

@@ -39,8 +39,8 @@ class SecureResolver(Protocol):
     def exchangers(self, domain: str) -> Records:
         """MX records."""
 
-    def secure_name(self, host: str) -> str:
-        """Where a host's CNAMEs lead; "" where DNSSEC does not vouch for its addresses."""
+    def tlsa_hosts(self, host: str) -> tuple[str, ...]:
+        """Names at which a host's TLSA records may lie; none where DNSSEC does not vouch."""
 
     def lookup(self, name: str, rrtype: str) -> Records:
         """Records of any type."""
@@ -132,20 +132,22 @@ class TlsRules:
 
 
 def dane_policy(domain: str, target: Target, resolver: SecureResolver) -> TlsPolicy | None:
-    """Give the policy that an exchanger's TLSA records ask for; None where there are none.
+    """Give the policy that a host's TLSA records ask for; None where there are none.
 
-    The MX records were secure. Raises DnsTrouble when it cannot be found out (RFC 7672 2.1.1).
+    `domain` is the one whose secure MX records named the host, "" for the host of a route. Raises
+    DnsTrouble when it cannot be found out (RFC 7672 2.1.1).
     """
-    name = resolver.secure_name(target.host)
-    if not name:
+    bases = resolver.tlsa_hosts(target.host)
+    if not bases:
         return None
     from mailtools.trust.dane import tlsa_name, usable  # hashlib comes with it: only with DNSSEC
 
-    for base in dict.fromkeys((name, target.host)):
+    for base in bases:
         answer = resolver.lookup(tlsa_name(base, target.port), "TLSA")
         if answer.secure and answer.records:
             records = usable(answer.records)
             if not records:
                 return ENCRYPTED  # RFC 7672 2.2: TLS is mandatory, whoever it is with
-            return TlsPolicy(Level.DANE, tuple(dict.fromkeys((base, target.host, domain))), records)
+            names = dict.fromkeys((base, target.host, *([domain] if domain else [])))
+            return TlsPolicy(Level.DANE, tuple(names), records)
     return None

@@ -73,6 +73,18 @@ content-programs | lines | none | smtpd-accept | Programs that look at each mess
 taken, a command line each: smtpd-accept(8).
 greylist | duration | 0 | smtpd-accept | How long a sender nobody knows must wait before it comes \
 again; 0 for never.
+dmarc-reports | flag | no | smtpd-accept, report-send | Whether what DMARC finds is noted where \
+the author's domain asks for reports, and sent to it each day.
+tls-reports | flag | no | relay-send, report-send | Whether the outcome of TLS with exchangers is \
+noted where their domain asks for reports, and sent to it each day.
+reports-size | size | 64M | smtpd-accept, relay-send | The most that is noted in a day for each \
+kind of report, in octets; then the rest of the day is left out, and the report says so.
+report-from | line | none | report-send | The address reports come from, and the contact they \
+name; without it postmaster of the first local domain.
+report-organization | line | me | report-send | The organization that reports name.
+report-bounces | line | none | report-send | The reverse-path of reports; without it the null one: \
+what cannot be delivered is dropped.
+report-ourselves | flag | no | report-send | Whether the local domains get reports too.
 routes | map | none | relay-send | Where mail for a domain goes instead of its exchangers: \
 `domain:host:port`; an empty domain is a smarthost for all, `.domain` takes subdomains.
 tls-policy | map | none | relay-send | What is asked of TLS for a domain or the host of a \
@@ -137,8 +149,8 @@ lease | duration | 0 | queue-run | For a queue on storage that several hosts sha
 its last sign of life a host's queue run is taken for dead, and another takes over; 0: one host.
 local-agents | number | 2 | queue-run | How many local-deliver processes run.
 relay-agents | number | 2 | queue-run | How many relay-send processes run.
-resolver | line | the system's | relay-send, smtpd-accept, mail-dkim | The DNS server to ask: \
-address or address:port.
+resolver | line | the system's | relay-send, smtpd-accept, mail-dkim, report-send | \
+The DNS server to ask: address or address:port.
 tls-certificate | path | none | smtpd-accept, pop3d, imapd | The certificate chain, PEM.
 tls-key | path | the certificate's file | smtpd-accept, pop3d, imapd | The private key, PEM.
 tls-certificates | lines | none | smtpd-accept, pop3d, imapd | More certificates: `name: \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from mailtools.errors import BadAddress, Misconfigured
@@ -15,6 +16,7 @@ from mailtools.trust.dnsbl import parse_list
 
 if TYPE_CHECKING:
     from mailtools.config import Config
+    from mailtools.services.reports.dmarc_data import DmarcData
     from mailtools.trust.dnsbl import DnsList
 
 TIMEOUT = 3.0  # seconds for a question to one resolver: the peer waits meanwhile
@@ -40,7 +42,15 @@ def belief_of(config: Config, *, spool: str, home: str, ready: bool) -> Belief:
         arc_trusted=frozenset(_domains(config, "arc-trusted")),
         lists=ClientLists(lists, threshold) if lists else None,
         greylist=Greylist(f"{spool}/greylist", delay) if delay else None,
+        reports=_reports(config, f"{spool}/reports") if config.flag("dmarc-reports") else None,
     )
+
+
+def _reports(config: Config, folder: str) -> DmarcData:
+    from mailtools.services.reports.dmarc_data import DmarcData  # few sites send reports
+    from mailtools.store.report_data import Collected
+
+    return DmarcData(Collected(folder, "dmarc", config.octets("reports-size")), time.time)
 
 
 def one_of(config: Config, name: str, words: tuple[str, ...]) -> str:

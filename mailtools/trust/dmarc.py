@@ -126,6 +126,11 @@ def _discover(author: str, lookup: Lookup) -> tuple[DmarcRecord, str] | None:
     return record, organizational
 
 
+def organizational_domain(domain: str, lookup: Lookup) -> str:
+    """Find the organizational domain of a domain (RFC 9989 4.10.2); raise DnsTrouble."""
+    return _organizational(domain, list(walk(domain, lookup)))
+
+
 def _organizational(domain: str, records: Sequence[DmarcRecord]) -> str:
     """Choose the organizational domain among the records of a walk (RFC 9989 4.10.2)."""
     for record in records:

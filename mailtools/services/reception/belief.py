@@ -30,6 +30,7 @@ from mailtools.trust.spf import Spf, SpfResult, check_mail_from
 if TYPE_CHECKING:
     from mailtools.mail.address import Address
     from mailtools.services.reception.intake import Intake
+    from mailtools.services.reports.dmarc_data import DmarcData
 
 PATIENCE = 20.0  # seconds for the questions of one check: RFC 7208 4.6.4 wants no less for SPF
 OPEN_TO_ALL = frozenset(("postmaster", "abuse"))  # RFC 5321 4.5.1, RFC 2142 5: complaints come in
@@ -54,6 +55,8 @@ class Belief:
     arc_trusted: frozenset[str] = frozenset()
     lists: ClientLists | None = None
     greylist: Greylist | None = None
+    reports: DmarcData | None = None
+    """Notes what becomes of messages, for the reports of their author domains."""
     clock: Callable[[], float] = time.time
 
     def meet(self, address: str, ours: str) -> Stranger | None:
@@ -123,8 +126,10 @@ class Stranger:
     ) -> Judged:
         """Give where a message goes, to be judged at its end and then put into `intake`."""
         locals_ = {path.rpartition("@")[0].lower() for path in forward_paths}
-        open_ = locals_ <= OPEN_TO_ALL
-        return Judged(self._belief, Case(self, hello, reverse_path, open_), intake, binary=binary)
+        domains = {path.rpartition("@")[2].lower() for path in forward_paths}
+        to = domains.pop() if len(domains) == 1 else ""
+        case = Case(self, hello, reverse_path, locals_ <= OPEN_TO_ALL, to)
+        return Judged(self._belief, case, intake, binary=binary)
 
     # -- what is known ----------------------------------------------------------------------------
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from mailtools.trust.iprev import Helo, IprevResult
 
 SIGNERS_TOLD = 2  # in a refusal
+MARKED = "nothing is refused here yet"
+OPEN = "its recipient takes all mail"
 TEXT_MOST = 480  # characters: a reply line has 512 octets, RFC 5321 4.5.3.1.5
 
 
@@ -62,6 +64,8 @@ class Case:
     reverse_path: str
     open: bool = False
     """All recipients are open to everybody: nothing is refused or moved."""
+    to: str = ""
+    """The domain of the recipients; "" where there are several."""
 
     def spf(self) -> SpfResult:
         """What SPF says of it."""
@@ -128,16 +132,44 @@ class Judged:
                 from_=f"<{case.reverse_path}>",
                 message_id=message_id(self._examination.header) or None,
             )
+            self._note(verdicts, spf, decision)
             raise decision.refusal
         facts = self._facts(verdicts, spf, decision)
         parameters = {JUDGED: log.facts(facts)}
         if belief.enforce and decision.action == "junk":
             parameters[JUNK] = ""
-        answer = self._queue(verdicts, spf, parameters)
+        try:
+            answer = self._queue(verdicts, spf, parameters)
+        except Failure as failure:
+            if failure.permanent:  # content refused it; what may come again is not counted yet
+                self._note(verdicts, spf, Decision("refuse", failure.text))
+            raise
         log.event("judged", id=self._intake.id, client=case.peer.address, **facts)
+        self._note(verdicts, spf, decision if belief.enforce else Decision("accept", MARKED))
         if belief.greylist and verdicts.dmarc.result is Dmarc.PASS:
             belief.greylist.vouch(case.peer.client(case.hello, case.reverse_path), now)
         return answer
+
+    def _note(self, verdicts: Verdicts, spf: SpfResult, decision: Decision) -> None:
+        """Note for the author domain's report what was done."""
+        belief, case = self._belief, self._case
+        if belief.reports is None:
+            return
+        from mailtools.services.reports.dmarc_data import Judgement  # loaded with what notes it
+
+        belief.reports.note(
+            Judgement(
+                case.peer.address,
+                case.reverse_path,
+                case.to,
+                self._examination.header,
+                spf,
+                verdicts,
+                decision.action,
+                OPEN if case.open and belief.enforce else decision.reason,
+                verdicts.arc.vouches(verdicts.dmarc.author, belief.arc_trusted),
+            )
+        )
 
     def _queue(self, verdicts: Verdicts, spf: SpfResult, parameters: dict[str, str]) -> str:
         belief, case, intake = self._belief, self._case, self._intake

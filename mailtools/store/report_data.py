@@ -1,0 +1,180 @@
+"""What reports are made of, and which were sent: mailtools-reports(5).
+
+    reports/dmarc/2026-11-23   a line a message, of the UTC day
+    reports/tls/2026-11-23     a line a session
+    reports/dmarc/2026-11-23.full   the day's file reached its limit: what came later is not in it
+    reports/sent/2026-11-23    what was sent of that day
+
+A line of data is a 1, the domain, the policy and the fact, TAB between, the latter two JSON; equal
+lines are counted. Many processes append at once, each line in one write, unsynced: a crash may
+cost the newest lines, and a torn line is passed over. A file ends at its limit: a flood fills no
+disk.
+
+The record of what was sent is synced line by line. `begun` names the queue ID that a report is
+about to get, `queued` follows when it is there, so whoever finds `begun` alone asks the queue.
+"""
+
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from mailtools.store import disk
+
+LINE_MOST = 16384  # octets; a longer one says more than a report can hold
+SENT = "sent"
+VERSION = "1"
+
+_day = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
+
+Facts = dict[str, Counter[str]]
+"""Facts and their numbers, by policy; the policy seen last is last."""
+
+
+class Collected:
+    """The data of one kind of report."""
+
+    def __init__(self, folder: str, kind: str, most: int) -> None:
+        """Take reports/ of the spool, which need not exist; `most` is a day's limit in octets."""
+        self._folder, self._most = f"{folder}/{kind}", most
+
+    def add(self, domain: str, policy: str, fact: str, now: float) -> bool:
+        """Add a line; False where the day is full, for the first line that does not fit.
+
+        Raises QueueFull, SystemTrouble.
+        """
+        line = f"{VERSION}\t{domain}\t{policy}\t{fact}\n".encode("utf-8", "replace")
+        path = f"{self._folder}/{day_of(now)}"
+        try:
+            size = os.stat(path).st_size
+        except OSError:
+            size = 0
+            disk.make_directory(self._folder)
+        if len(line) > LINE_MOST:
+            return True
+        if size + len(line) > self._most:
+            clock = time.strftime("%H:%M", time.gmtime(now))
+            return not disk.create(f"{path}.full", f"{clock}\n".encode())
+        disk.append(path, line, sync=False)
+        return True
+
+    def days(self) -> list[str]:
+        """Give the days there are, oldest first."""
+        return [name for name in _names(self._folder) if _day.match(name)]
+
+    def full_since(self, day: str) -> str:
+        """When a day's file was full, as 14:05 UTC; "" where it never was."""
+        try:
+            with open(f"{self._folder}/{day}.full", encoding="ascii", errors="replace") as file:
+                return file.read(5)
+        except OSError:
+            return ""
+
+    def read(self, day: str) -> dict[str, Facts]:
+        """Count a day's lines, by domain and policy; torn ones are passed over."""
+        found: dict[str, Facts] = {}
+        try:
+            with open(f"{self._folder}/{day}", "rb") as file:
+                for raw in file:
+                    _count(found, raw)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise disk.trouble(error, "read", f"{self._folder}/{day}") from error
+        return found
+
+    def sweep(self, before: str) -> int:
+        """Remove the days before a day; give how many files."""
+        return _sweep(self._folder, before)
+
+
+def _count(found: dict[str, Facts], raw: bytes) -> None:
+    parts = raw.decode("utf-8", "replace").split("\t")
+    if len(parts) != 4 or parts[0] != VERSION or not raw.endswith(b"}\n"):
+        return
+    _, domain, policy, fact = parts
+    fact = fact[:-1]
+    facts = found.setdefault(domain, {})
+    if policy not in facts:
+        facts[policy] = Counter()
+    elif next(reversed(facts)) != policy:
+        facts[policy] = facts.pop(policy)
+    facts[policy][fact] += 1
+
+
+class Step(NamedTuple):
+    """A step of sending a report."""
+
+    word: str
+    """begun, queued, posted or done."""
+    what: str = ""
+    """The queue ID, or the URI."""
+
+
+class SentDay:
+    """What was sent of a day."""
+
+    def __init__(self, folder: str, day: str) -> None:
+        """Take reports/ of the spool, and read what there is; raise SystemTrouble."""
+        self._path = f"{folder}/{SENT}/{day}"
+        self._steps: dict[tuple[str, str], list[Step]] = {}
+        self._torn = False
+        for kind, domain, word, what in self._read():
+            self._steps.setdefault((kind, domain), []).append(Step(word, what))
+
+    def steps(self, kind: str, domain: str) -> list[Step]:
+        """Give the steps taken for a report."""
+        return self._steps.get((kind, domain), [])
+
+    def done(self, kind: str, domain: str) -> bool:
+        """Whether nothing is left to be done for a report."""
+        return any(step.word == "done" for step in self.steps(kind, domain))
+
+    def note(self, kind: str, domain: str, word: str, what: str = "", *, sync: bool = True) -> None:
+        """Note a step; on disk when this returns, unless it may be taken again (`sync`)."""
+        line = f"{kind}\t{domain}\t{word}\t{what}\n".encode("utf-8", "replace")
+        disk.make_directory(os.path.dirname(self._path), sync=True)
+        disk.append(self._path, b"\n" + line if self._torn else line, sync=sync)
+        self._torn = False
+        self._steps.setdefault((kind, domain), []).append(Step(word, what))
+
+    def _read(self) -> Iterator[list[str]]:
+        try:
+            with open(self._path, "rb") as file:
+                data = file.read()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise disk.trouble(error, "read", self._path) from error
+        self._torn = bool(data) and not data.endswith(b"\n")
+        for line in data.decode("utf-8", "replace").split("\n")[:-1]:
+            parts = line.split("\t")
+            if len(parts) == 4:
+                yield parts
+
+
+def sweep_sent(folder: str, before: str) -> int:
+    """Remove what is noted of the days before a day; give how many files."""
+    return _sweep(f"{folder}/{SENT}", before)
+
+
+def day_of(now: float) -> str:
+    """Name the UTC day of a time."""
+    return time.strftime("%Y-%m-%d", time.gmtime(now))
+
+
+def _sweep(folder: str, before: str) -> int:
+    return sum(
+        disk.remove(f"{folder}/{name}")
+        for name in _names(folder)
+        if _day.match(name[:10]) and name[:10] < before
+    )
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []

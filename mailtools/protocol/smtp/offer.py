@@ -15,6 +15,13 @@ from mailtools.protocol.smtp.transaction import Finish, Message, Transaction, me
 
 _ELSEWHERE = ("5.6.7", "5.7.30")
 
+DIGITS_MOST = 20  # of a number, RFC 1870 5
+
+
+def _number(text: str) -> int:
+    """Read a number; 0 for what is none, or has more digits than Python would read."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS_MOST else 0
+
 
 class Offer:
     """What one peer, called `peer` in failures, has offered."""
@@ -47,8 +54,8 @@ class Offer:
         """Give a limit of LIMITS (RFC 9422), where it is below `default`."""
         for word in self._keywords.get("LIMITS", "").split():
             key, _, value = word.partition("=")
-            if key == name and value.isascii() and value.isdigit() and int(value):
-                return min(int(value), default)
+            if key == name and (number := _number(value)):
+                return min(number, default)
         return default
 
     def fitting(self, message: Message, finish: Finish | None = None) -> Message:
@@ -58,7 +65,7 @@ class Offer:
         if finish is not None:
             message = finish(message)
         limit = self._keywords.get("SIZE", "")
-        if limit.isascii() and limit.isdigit() and 0 < int(limit) < message.size:
+        if 0 < _number(limit) < message.size:
             raise MessageTooBig(f"The message has {message.size} octets, {self.peer} takes {limit}")
         return message
 

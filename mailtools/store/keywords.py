@@ -114,7 +114,13 @@ def _parse(text: str) -> dict[int, str]:
     names: dict[int, str] = {}
     for line in text.split("\n"):
         number, _, name = line.partition(" ")
-        if number.isascii() and number.isdigit() and int(number) < MOST and name:
+        if (
+            number.isascii()
+            and number.isdigit()
+            and len(number) < 4
+            and int(number) < MOST
+            and name
+        ):
             names.setdefault(int(number), name)
     return names
 

@@ -147,5 +147,7 @@ class Quota:
 def _limits(head: str) -> Limits:
     said = {word[-1:]: word[:-1] for word in head.strip().split(",")}
     numbers = [said.get(letter, "0") for letter in "SC"]
-    octets, messages = (int(n) if n.isascii() and n.isdigit() else 0 for n in numbers)
+    octets, messages = (
+        int(n) if n.isascii() and n.isdigit() and len(n) < 20 else 0 for n in numbers
+    )
     return Limits(octets, messages)

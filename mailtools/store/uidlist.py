@@ -32,6 +32,7 @@ UID_MOST = 0xFFFFFFFE
 
 _record = re.compile(r"([0-9]{1,10}) ((?:[^ :]\S* +)*):([^/]+)\Z")
 _record_1 = re.compile(r"([0-9]{1,10}) ()([^/ ][^/]*)\Z")
+_number = re.compile(r"[0-9]{1,18}\Z")
 _guid = re.compile(r"[0-9a-f]{32}\Z")
 
 
@@ -126,7 +127,7 @@ class UidList:
         """Where POP3 listed the message on the server it came from; None for no wish."""
         record = self._records.get(message.unique)
         said = record.field("O") if record else None
-        return int(said) if said and said.isascii() and said.isdigit() else None
+        return int(said) if said and _number.match(said) else None
 
     # -- messages and their UIDs ------------------------------------------------------------------
 
@@ -210,7 +211,7 @@ class UidList:
         self._whole = version == "3"
         for word in words:
             key, value = word[0], word[1:]
-            if key in "VN" and value.isascii() and value.isdigit():
+            if key in "VN" and _number.match(value):
                 if key == "V":
                     self._validity = int(value)
                 else:

@@ -34,6 +34,7 @@ _not_in_login = re.compile(r"[ /\\]")
 _variable = re.compile(r"%([a-z%])")
 _NO_SECRET = "{SSHA512}" + "A" * 107 + "="  # fits nothing; checked where there is no account
 
+DIGITS_MOST = 10  # of a uid or gid: 32 bits
 NOBODY = (-1, -1)  # uid and gid where nobody said whose a mailbox is
 
 
@@ -272,7 +273,7 @@ def _faultless() -> re.Pattern[str]:
     return re.compile(
         r"[A-Za-z0-9][!-.0-9;-\[\]-~]*"  # login
         r":(?:x|[!*][^:]*|\{(?:" + "|".join(sorted(schemes.KNOWN)) + r")\}[^:]*)?"
-        r"(?::[0-9]*(?::[0-9]*"  # uid, gid
+        r"(?::[0-9]{0,10}(?::[0-9]{0,10}"  # uid, gid
         r"(?::[^:]*(?::(?:/[^:]*)?"  # gecos, home
         r"(?::[^:]*:?)?)?)?)?)?\Z"  # shell, and no extra fields
     )
@@ -371,20 +372,20 @@ def _dovecot_mail(location: str) -> str:
 
 
 def _user_number(login: str, text: str, faults: list[str]) -> int:
-    if text.isascii() and text.isdigit():
+    if text.isascii() and text.isdigit() and len(text) <= DIGITS_MOST:
         return int(text)
     try:
         return pwd.getpwnam(text).pw_uid
-    except KeyError:
+    except (KeyError, ValueError):  # a NUL
         faults.append(f"{login}: {text!r} is neither a number nor a user of this host")
         return NOBODY[0]
 
 
 def _group_number(login: str, text: str, faults: list[str]) -> int:
-    if text.isascii() and text.isdigit():
+    if text.isascii() and text.isdigit() and len(text) <= DIGITS_MOST:
         return int(text)
     try:
         return grp.getgrnam(text).gr_gid
-    except KeyError:
+    except (KeyError, ValueError):
         faults.append(f"{login}: {text!r} is neither a number nor a group of this host")
         return NOBODY[1]

@@ -92,7 +92,8 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "tables": (
         (
             b'alice:{SHA256-CRYPT}$5$x:1:1::/home/a::maildir=/m userdb_mail=x\n"a b": |prog, c@d\n'
-            b"x: :include:/f, /dir/, error:5.1.1 gone, \\root\nexample.org s signing 2026-11-23T20:05Z\n"
+            b"x: :include:/f, /dir/, error:5.1.1 gone, \\root\n"
+            b"example.org s signing 2026-11-23T20:05Z\n"
             b"smtps:[2001:db8::1]:465\nbl.example.org=127.0.[1..3].2*3\n"
         ),
     ),

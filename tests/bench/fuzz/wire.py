@@ -1,6 +1,7 @@
 """Engines and what stands in front of them: whatever a peer says, an answer or a Failure."""
 
 import contextlib
+import itertools
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
@@ -149,13 +150,12 @@ WEIRD = (
     b'--b\nContent-Type: message/rfc822\n\nFrom: "a\\"b" <a@b>, g: c@d;\n\nx\n--b--\n'
 )
 _folder: list[Path] = []
-_runs = 0
+_runs = itertools.count()
 
 
 def mailbox() -> ImapSession:
     """Give a session on a Maildir of three messages, made anew now and then."""
-    global _runs
-    if _runs % 200 == 0:
+    if next(_runs) % 200 == 0:
         if _folder:
             shutil.rmtree(_folder.pop())
         _folder.append(Path(tempfile.mkdtemp(prefix="fuzz-imap-", dir=memory())))
@@ -163,7 +163,6 @@ def mailbox() -> ImapSession:
             (_folder[0] / name).mkdir()
         for number in range(3):
             (_folder[0] / "cur" / f"{1700000000 + number}.M1P1.host:2,").write_bytes(WEIRD)
-    _runs += 1
     return ImapSession(str(_folder[0]), append_limit=1000)
 
 

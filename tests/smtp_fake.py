@@ -97,6 +97,10 @@ class FakeSession:
     def xclient(self, attributes: Mapping[str, str]) -> None:
         self.asked.append(("xclient", dict(attributes)))
 
+    def turn(self, node: str, *, subdomains: bool) -> int:
+        self.asked.append(("turn", node, subdomains))
+        return {"example.net": 3}.get(node, 0)
+
     def mail(self, reverse_path: Address | None, parameters: dict[str, str]) -> None:
         self.reverse_path = str(reverse_path or "")
         self.asked.append(("mail", self.reverse_path, parameters))

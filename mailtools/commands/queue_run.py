@@ -9,6 +9,7 @@ import click
 from mailtools.cli import command, etc_option, spool_option
 from mailtools.commands.parts import home_of, need_folder, schedule_of, transports_of
 from mailtools.config import Config
+from mailtools.mail.address import ascii_domain
 from mailtools.services.queue import selection
 from mailtools.services.queue.holding import HoldRules
 from mailtools.services.queue.limits import Limits, parse_limit
@@ -43,7 +44,7 @@ def main(
     Without options it is one pass, for cron or a timer; with --wait it stays, for a supervisor.
     One runs at a time: a second one wakes the first, and exits.
     """
-    chosen = Selection(frozenset(ids), frozenset(domain.lower() for domain in domains))
+    chosen = Selection(frozenset(ids), frozenset(map(ascii_domain, domains)))
     if wait and (chosen.ids or chosen.domains or dry_run):
         raise click.UsageError("--wait goes with no --id, --domain or --dry-run")
     queue = Queue(os.path.abspath(os.path.join(spool, "queue")))

@@ -186,6 +186,14 @@ def test_domain_is_tried_though_it_was_silent(host: Host) -> None:
     assert host.tried == ["relay-send silent@example.net"]
 
 
+def test_a_dot_before_a_domain_is_its_subdomains(host: Host) -> None:
+    host.put("slow@example.net", "slow@a.example.net", "slow@badexample.net")
+    host.run()
+    host.tried_file.unlink()
+    assert host.run("--domain", ".example.net").returncode == 0
+    assert host.tried == ["relay-send slow@a.example.net"]
+
+
 def test_wait_goes_with_nothing_else(host: Host) -> None:
     assert host.run("--wait", "--id", "1.M2P3R4").returncode == os.EX_USAGE
 

@@ -2,9 +2,9 @@
 
 SIZE (RFC 1870), 8BITMIME (6152), SMTPUTF8 (6531), PIPELINING (2920), ENHANCEDSTATUSCODES (2034),
 CHUNKING and BINARYMIME (3030), STARTTLS (3207), AUTH (4954), DSN (3461), REQUIRETLS (8689), LIMITS
-(9422), MT-PRIORITY (6710), DELIVERBY (2852), FUTURERELEASE (4865), XCLIENT and XVERP (Postfix). A
-parameter is taken only where its extension was offered; its value is checked here and its meaning
-is the session's and the queue's.
+(9422), MT-PRIORITY (6710), DELIVERBY (2852), FUTURERELEASE (4865), ETRN (1985), XCLIENT and XVERP
+(Postfix). A parameter is taken only where its extension was offered; its value is checked here and
+its meaning is the session's and the queue's.
 """
 
 import re
@@ -39,6 +39,8 @@ def offers(session: Session, settings: Settings) -> dict[str, str]:
     if session.trusted or settings.submission or settings.lmtp:
         # Not for everybody: a stranger's NOTIFY=SUCCESS would make us write to whom he names.
         found |= {"DSN": "", "DELIVERBY": "", "MT-PRIORITY": "", "XVERP": ""}
+        if session.trusted and not settings.lmtp:
+            found["ETRN"] = ""
         if session.release_until:
             found["FUTURERELEASE"] = f"{RELEASE_MOST} {session.release_until}"
     if session.xclient_allowed:

@@ -15,7 +15,7 @@ from mailtools.errors import (
     NonAsciiAddress,
     UnknownCommand,
 )
-from mailtools.mail.address import Address, parse_address, parse_domain, parse_path
+from mailtools.mail.address import Address, ascii_domain, parse_address, parse_domain, parse_path
 
 LINE_MOST = 4096  # octets: RFC 5321 4.5.3.1.4's 512 and all that extensions add (RFC 3461: 1 K)
 
@@ -134,6 +134,25 @@ def hello_name(text: str) -> str:
     except BadAddress:
         pass
     raise BadSyntax("Say your domain name or [IP address]", status="5.5.4")
+
+
+def node_argument(argument: str) -> tuple[str, bool]:
+    """Read ETRN's argument: a domain, and whether its subdomains are meant too (RFC 1985 5).
+
+    `#queue` names a queue by words that are a server's own; we have none.
+    """
+    option = argument[:1] if argument[:1] in ("@", "#") else ""
+    node = argument.removeprefix(option)
+    if option == "#":
+        raise BadSyntax(
+            f"Node {argument[:80]} not allowed: no such queue", status="4.7.0", reply=459
+        )
+    try:
+        if not node.startswith("["):
+            return ascii_domain(parse_domain(node)), bool(option)
+    except BadAddress:
+        pass
+    raise BadSyntax("The form is ETRN domain, or ETRN @domain with its subdomains", status="5.5.4")
 
 
 def chunk_argument(argument: str) -> tuple[int, bool]:

@@ -15,6 +15,7 @@ from mailtools.errors import (
     BadSyntax,
     Failure,
     MessageTooBig,
+    RelayDenied,
     TimedOut,
     TooManyErrors,
     TooManyRecipients,
@@ -385,6 +386,22 @@ class SmtpServer(Engine):
             answer = self._failure_reply(self._session.mishap(error))
         self._forget()
         self._say(bytes(answer) * (len(accepted) if self._settings.lmtp else 1))
+
+    # -- the queue (RFC 1985) ---------------------------------------------------------------------
+
+    def _etrn(self, argument: str) -> None:
+        if self._settings.lmtp:
+            raise UnknownCommand("ETRN is SMTP's", status="5.5.1", reply=502)
+        node, subdomains = grammar.node_argument(argument)
+        if not self._session.trusted:
+            text = f"Node {node} not allowed: who may relay may ask"
+            raise RelayDenied(text, status="4.7.1", reply=459)
+        waiting = self._session.turn(node, subdomains=subdomains)
+        if waiting:
+            text = f"OK, {waiting} pending messages for node {node} started"
+            self._say(bytes(reply(253, "2.0.0", text)))
+        else:
+            self._say(bytes(reply(251, "2.0.0", f"OK, no messages waiting for node {node}")))
 
     # -- the rest ---------------------------------------------------------------------------------
 

@@ -90,6 +90,9 @@ class Session(Protocol):
     def xclient(self, attributes: Mapping[str, str]) -> None:
         """Take the peer to be somebody else; "" is for what is not known."""
 
+    def turn(self, node: str, *, subdomains: bool) -> int:
+        """Make due what waits for a domain (ETRN); give how many messages that are."""
+
     def mail(self, reverse_path: Address | None, parameters: dict[str, str]) -> None:
         """Begin a message; None is the null reverse-path."""
 

@@ -51,6 +51,7 @@ TABLE = (
     Command("RCPT", S.MAIL | S.RCPT, "_rcpt", "RCPT comes after MAIL"),
     Command("DATA", S.RCPT, "_data", "DATA comes after a RCPT that was accepted", last=True),
     Command("BDAT", ANY, "_bdat", "BDAT comes after a RCPT that was accepted"),
+    Command("ETRN", S.READY, "_etrn", "ETRN comes after EHLO, and not within a message", junk=True),
     Command("RSET", ANY, "_rset", "QUIT is all that is left", junk=True),
     Command("NOOP", ANY, "_noop", "QUIT is all that is left", junk=True),
     Command("VRFY", ANY, "_vrfy", "QUIT is all that is left", junk=True),

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mailtools.errors import BadEntry, NoSuchEntry
+from mailtools.errors import BadAddress, BadEntry, NoSuchEntry
+from mailtools.mail.address import ascii_domain
 from mailtools.services.queue.holding import HoldRules
 from mailtools.services.queue.transports import Transports
 from mailtools.services.queue.worker import Assignment
@@ -12,10 +13,26 @@ from mailtools.store.queue import Place, Queue, State
 
 
 class Selection(NamedTuple):
-    """IDs and domains (lower case); an empty set of domains means all."""
+    """IDs and domains, as `ascii_domain` writes them; an empty set of domains means all.
+
+    `.example.org` stands for the subdomains of example.org.
+    """
 
     ids: frozenset[str] = frozenset()
     domains: frozenset[str] = frozenset()
+
+    def wants(self, forward_path: str) -> bool:
+        """Whether a forward-path goes to one of the domains."""
+        if not self.domains:
+            return True
+        domain = forward_path.rpartition("@")[2]
+        try:
+            domain = ascii_domain(domain)
+        except BadAddress:
+            return False
+        return domain in self.domains or any(
+            domain.endswith(wanted) for wanted in self.domains if wanted[:1] == "."
+        )
 
     def places(self, queue: Queue) -> Iterator[Place]:
         """Yield the entries; raise NoSuchEntry for an ID that is not there or is set aside."""
@@ -32,22 +49,29 @@ class Selection(NamedTuple):
         """Leave an assignment only the paths selected; tell whether there are any."""
         if self.domains:
             assignment.forward_paths = [
-                path
-                for path in assignment.forward_paths
-                if path.rpartition("@")[2].lower() in self.domains
+                path for path in assignment.forward_paths if self.wants(path)
             ]
             assignment.missing = set(assignment.forward_paths)
         return bool(assignment.forward_paths)
 
 
-def hand_over(queue: Queue, selection: Selection) -> None:
-    """Make what was selected due for the queue run that is there."""
+def hand_over(queue: Queue, selection: Selection) -> int:
+    """Make what was selected due for the queue run that is there; give how many entries."""
     silent = Destinations(f"{queue.path}/dest")
-    for domain in selection.domains:
-        silent.answered(domain)
+    found = 0
     for place in list(selection.places(queue)):
-        if not selection.domains or _goes_to(queue, place, selection):
+        if selection.domains:
+            paths = _going_to(queue, place, selection)
+            if not paths:
+                continue
+            for path in paths:
+                silent.answered(path.rpartition("@")[2].lower())
+        try:
             queue.retry(place.id)
+        except NoSuchEntry:
+            continue  # it was settled just now
+        found += 1
+    return found
 
 
 def preview(
@@ -72,14 +96,13 @@ def preview(
             continue
         for path in entry.pending:
             agent, destination = transports.find(path.address)
-            domain = path.address.rpartition("@")[2].lower()
-            if not selection or not selection.domains or domain in selection.domains:
+            if not selection or selection.wants(path.address):
                 yield f"{place.id}\t{agent}\t{destination}\t{path.address}"
 
 
-def _goes_to(queue: Queue, place: Place, selection: Selection) -> bool:
+def _going_to(queue: Queue, place: Place, selection: Selection) -> list[str]:
     try:
         pending = queue.open(place).pending
     except (BadEntry, NoSuchEntry):
-        return False
-    return any(p.address.rpartition("@")[2].lower() in selection.domains for p in pending)
+        return []
+    return [path.address for path in pending if selection.wants(path.address)]

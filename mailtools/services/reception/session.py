@@ -218,6 +218,14 @@ class Reception:
                 raise PolicyRefused(f"No such account: {login}")
             self.authenticated("XCLIENT", self._account)
 
+    def turn(self, node: str, *, subdomains: bool) -> int:
+        """Make due what waits for a domain; give how many messages that are."""
+        from mailtools.services.reception.etrn import turn  # rare
+
+        policy = self._policy
+        local = policy.directory.is_local(node)
+        return turn(policy.queue, node, str(self._peer), subdomains=subdomains, local=local)
+
     # -- the envelope -----------------------------------------------------------------------------
 
     def mail(self, reverse_path: Address | None, parameters: dict[str, str]) -> None:

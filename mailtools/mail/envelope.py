@@ -17,6 +17,8 @@ JUDGED = "JUDGED"
 """The parameter that says what a stranger's message was found to be: the facts of a log line."""
 SCREENED = "SCREENED"
 """The parameter that says what content programs made of a message: `name:exit` each."""
+REPORT = "report"
+"""The client of a report of ours on others' mail."""
 SUBMITTED = "SUBMITTED"
 """The parameter of a message that was submitted here, by whom we answer for: it is signed."""
 

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from mailtools import log
-from mailtools.errors import DnsTrouble, Failure
+from mailtools.errors import DnsTrouble, Failure, TlsTrouble
+from mailtools.mail.tls_report import STS_FETCH, STS_INVALID, STS_WEBPKI
 from mailtools.store import disk
 from mailtools.trust.mta_sts import (
     Mode,
@@ -63,6 +64,7 @@ class StsPolicies:
         self._resolver, self._fetch, self._folder, self._now = resolver, fetch, folder, now
         self._kept: dict[str, Kept] = {}
         self._failed: dict[str, float] = {}
+        self._faults: dict[str, tuple[str, str]] = {}
 
     def policy(self, domain: str) -> StsPolicy | None:
         """Give a domain's policy; None where it has none that can be found out."""
@@ -76,16 +78,26 @@ class StsPolicies:
             return kept[2] if kept else None
         return self._renew(domain, id_) or (kept[2] if kept else None)
 
+    def fault(self, domain: str) -> tuple[str, str] | None:
+        """Give what a report says of a policy that could not be had: the result, and why."""
+        failed = self._failed.get(domain, 0) > self._now()
+        return self._faults.get(domain) if failed else None
+
     def _renew(self, domain: str, id_: str) -> StsPolicy | None:
         try:
             policy = parse_sts_policy(self._fetch(domain))
         except (Failure, BadRecord) as failure:
+            if len(self._failed) >= KEPT_MOST:
+                self._failed.clear()
+                self._faults.clear()
             self._failed[domain] = self._now() + RETRY
+            self._faults[domain] = _result(failure), str(failure)
             log.event("unfetched", domain=domain, policy="mta-sts", reason=str(failure))
             return None
         if len(self._kept) >= KEPT_MOST:
             self._kept.clear()
         self._failed.pop(domain, None)
+        self._faults.pop(domain, None)
         kept = self._kept[domain] = (id_, self._now() + policy.max_age, policy)
         self._save(domain, kept)
         return policy
@@ -124,3 +136,10 @@ class StsPolicies:
             disk.replace(path, f"{id_} {until:.0f}\n".encode() + format_sts_policy(policy))
         except Failure as failure:
             log.event("trouble", detail=failure.detail or failure.text)
+
+
+def _result(failure: Exception) -> str:
+    """Say in the words of RFC 8460 4.3.2.2 why a policy could not be had."""
+    if isinstance(failure, BadRecord):
+        return STS_INVALID
+    return STS_WEBPKI if isinstance(failure, TlsTrouble) else STS_FETCH

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from mailtools.errors import TlsTrouble
 if TYPE_CHECKING:
     import ssl
 
+    from mailtools.mail.tls_report import Applied
     from mailtools.trust.dane import Tlsa
 
 
@@ -39,16 +40,20 @@ class TlsPolicy:
     names: tuple[str, ...] = ()
     """Names its certificate may have, for `dane`; the first goes into the handshake."""
     tlsa: tuple[Tlsa, ...] = ()
+    testing: bool = False
+    """What fails is noted for a report, and mail goes as if nothing had been asked (RFC 8461 5)."""
+    applied: Applied | None = field(default=None, compare=False)
+    """The domain's policy behind this, where a report is to tell how it went."""
 
     @property
     def mandatory(self) -> bool:
         """Whether mail waits rather than goes in the clear."""
-        return self.level not in (Level.NONE, Level.MAY)
+        return not self.testing and self.level not in (Level.NONE, Level.MAY)
 
     @property
     def authenticates(self) -> bool:
         """Whether the peer has to prove who it is."""
-        return self.level in (Level.VERIFY, Level.DANE)
+        return not self.testing and self.level in (Level.VERIFY, Level.DANE)
 
 
 OPPORTUNISTIC = TlsPolicy()

@@ -8,14 +8,25 @@ or dane (without TLSA records mail waits). Where it is silent, DANE counts (RFC 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from mailtools import log
 from mailtools.errors import DnsTrouble, Failure, Misconfigured, TlsTrouble
+from mailtools.mail.tls_report import (
+    DANE_REQUIRED,
+    DNSSEC_INVALID,
+    NO_POLICY,
+    STS,
+    TLSA,
+    VALIDATION,
+    Applied,
+)
+from mailtools.services.relay import by_domain
 from mailtools.services.relay.exchangers import Target
 from mailtools.services.relay.mta_sts import StsPolicies
 from mailtools.services.relay.tls_policy import ENCRYPTED, OPPORTUNISTIC, VERIFIED, Level, TlsPolicy
-from mailtools.trust.mta_sts import Mode
+from mailtools.trust.mta_sts import Mode, StsPolicy, format_sts_policy
 from mailtools.trust.tls_required import TlsWish
 
 Planned = list[tuple[Target, TlsPolicy]]
@@ -46,11 +57,30 @@ class SecureResolver(Protocol):
         """Records of any type."""
 
 
+class Note(Protocol):
+    """Who notes for reports how TLS went (services/reports/tls_data.py)."""
+
+    def wanted(self, domain: str, resolver: SecureResolver) -> bool:
+        """Whether a domain asks for reports."""
+
+    def failed(self, applied: Applied, exchanger: str, result: str, reason: str = "") -> None:
+        """Note what failed before there was a session."""
+
+
 class TlsRules:
     """Decides for each target of a domain; blocks on DNS and HTTPS, so it runs in a thread."""
 
-    def __init__(self, table: Mapping[str, str], policies: StsPolicies | None = None) -> None:
-        """Take the lines of `tls-policy`, and MTA-STS policies; raise Misconfigured."""
+    def __init__(
+        self,
+        table: Mapping[str, str],
+        policies: StsPolicies | None = None,
+        note: Note | None = None,
+    ) -> None:
+        """Take the lines of `tls-policy`, MTA-STS policies, and who notes for reports.
+
+        Raises Misconfigured.
+        """
+        self._note = note
         self._table: dict[str, Level] = {}
         self._policies = policies
         for domain, word in table.items():
@@ -64,14 +94,7 @@ class TlsRules:
 
     def static(self, domain: str) -> Level | None:
         """Give the operator's word on a domain or a route's host; None where there is none."""
-        if domain in self._table:
-            return self._table[domain]
-        parent = domain
-        while parent:
-            _, _, parent = parent.partition(".")
-            if parent and f".{parent}" in self._table:
-                return self._table[f".{parent}"]
-        return self._table.get("")
+        return by_domain.find(self._table, domain)
 
     def plan(
         self, domain: str, targets: Sequence[Target], resolver: SecureResolver, wish: TlsWish
@@ -85,7 +108,11 @@ class TlsRules:
             policy = OPPORTUNISTIC if level is not Level.NONE else TlsPolicy(Level.NONE)
             return [(target, policy) for target in targets]
         if level is None or level is Level.DANE:
-            planned = self._automatic(domain, targets, resolver, dane_only=level is Level.DANE)
+            dane_only = level is Level.DANE
+            note = self._note if wish is TlsWish.DEFAULT else None
+            if note and not note.wanted(domain, resolver):
+                note = None
+            planned = self._automatic(domain, targets, resolver, dane_only=dane_only, note=note)
         else:
             planned = [(target, TlsPolicy(level)) for target in targets]
         if wish is TlsWish.REQUIRED:
@@ -100,35 +127,59 @@ class TlsRules:
         resolver: SecureResolver,
         *,
         dane_only: bool,
+        note: Note | None,
     ) -> Planned:
         planned: Planned = []
         trouble: Failure | None = None
         secure = resolver.exchangers(domain).secure
         sts = self._policies.policy(domain) if self._policies and not dane_only else None
+        if note and sts is None and self._policies and (fault := self._policies.fault(domain)):
+            note.failed(Applied(domain, STS), "", *fault)
         for target in targets:
             try:
-                policy = dane_policy(domain, target, resolver) if secure else None
-            except DnsTrouble as failure:
-                trouble = failure  # RFC 7672 2.2: to go on without would be what an attacker wants
-                continue
-            if policy is None and dane_only:
-                trouble = TlsTrouble(f"{target.host} has no secure TLSA records", status="4.7.4")
-            elif policy is None and sts is not None and sts.mode is not Mode.NONE:
-                if sts.matches(target.host):
-                    policy = VERIFIED if sts.mode is Mode.ENFORCE else OPPORTUNISTIC
-                elif sts.mode is Mode.ENFORCE:
-                    text = f"{target.host} is not in the MTA-STS policy of {domain}"
-                    trouble = TlsTrouble(text)
-                else:
-                    log.event("mismatched", domain=domain, peer=target.peer, policy="mta-sts")
-                    policy = OPPORTUNISTIC
-            elif policy is None:
-                policy = OPPORTUNISTIC
-            if policy is not None:
-                planned.append((target, policy))
+                dane = _dane(domain, target, resolver, note) if secure else None
+                if dane is None and dane_only:
+                    if note:
+                        note.failed(Applied(domain, TLSA), target.host, DANE_REQUIRED)
+                    text = f"{target.host} has no secure TLSA records"
+                    raise TlsTrouble(text, status="4.7.4")
+                planned.append((target, dane or _by_sts(domain, target, sts, note)))
+            except (DnsTrouble, TlsTrouble) as failure:
+                trouble = failure
         if not planned and trouble is not None:
             raise trouble
         return planned
+
+
+def _dane(
+    domain: str, target: Target, resolver: SecureResolver, note: Note | None
+) -> TlsPolicy | None:
+    try:
+        policy = dane_policy(domain, target, resolver)
+    except DnsTrouble:  # RFC 7672 2.2: to go on without would be what an attacker wants
+        if note:
+            note.failed(Applied(domain, TLSA), target.host, DNSSEC_INVALID)
+        raise
+    return policy if policy is None or note else replace(policy, applied=None)
+
+
+def _by_sts(domain: str, target: Target, sts: StsPolicy | None, note: Note | None) -> TlsPolicy:
+    """Give the policy where DANE is silent; raise TlsTrouble where mail must not go there."""
+    if sts is None or sts.mode is Mode.NONE:
+        return replace(OPPORTUNISTIC, applied=Applied(domain, NO_POLICY)) if note else OPPORTUNISTIC
+    lines = tuple(format_sts_policy(sts).decode().split("\r\n")[:-1]) if note else ()
+    applied = Applied(domain, STS, lines, sts.mx) if note else None
+    if not sts.matches(target.host):
+        text = f"{target.host} is not in the MTA-STS policy of {domain}"
+        if note and applied:
+            note.failed(applied, target.host, VALIDATION, text)
+        if sts.mode is Mode.ENFORCE:
+            raise TlsTrouble(text)
+        log.event("mismatched", domain=domain, peer=target.peer, policy="mta-sts")
+        return OPPORTUNISTIC
+    if sts.mode is Mode.ENFORCE:
+        return replace(VERIFIED, applied=applied)
+    return TlsPolicy(Level.VERIFY, testing=True, applied=applied) if note else OPPORTUNISTIC
 
 
 def dane_policy(domain: str, target: Target, resolver: SecureResolver) -> TlsPolicy | None:
@@ -146,8 +197,9 @@ def dane_policy(domain: str, target: Target, resolver: SecureResolver) -> TlsPol
         answer = resolver.lookup(tlsa_name(base, target.port), "TLSA")
         if answer.secure and answer.records:
             records = usable(answer.records)
-            if not records:
-                return ENCRYPTED  # RFC 7672 2.2: TLS is mandatory, whoever it is with
+            applied = Applied(domain, TLSA, answer.records)
+            if not records:  # RFC 7672 2.2: TLS is mandatory, whoever it is with
+                return replace(ENCRYPTED, applied=applied)
             names = dict.fromkeys((base, target.host, *([domain] if domain else [])))
-            return TlsPolicy(Level.DANE, tuple(names), records)
+            return TlsPolicy(Level.DANE, tuple(names), records, applied=applied)
     return None

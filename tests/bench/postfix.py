@@ -1,9 +1,10 @@
-"""A Postfix of its own in a folder, on a loopback port; needs root and Debian's postfix."""
+"""A Postfix of its own in a folder, on a port; needs root and Debian's postfix."""
 
 import os
 import pwd
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 MAIN = """\
@@ -68,9 +69,21 @@ def free_port() -> int:
 class Postfix:
     """Postfix on `port`, delivering example.org to `root`/homes/bob/Maildir."""
 
-    def __init__(self, root: Path, *, manager: bool = True, extra: str = "") -> None:
-        """Lay it out under `root`; without `manager` it only accepts."""
-        self.root, self.port = root, free_port()
+    def __init__(
+        self,
+        root: Path,
+        *,
+        manager: bool = True,
+        extra: str = "",
+        at: str = "",
+        within: Sequence[str] = (),
+    ) -> None:
+        """Lay it out under `root`; without `manager` it only accepts.
+
+        `at` is where it listens (host:port), `within` goes before each command.
+        """
+        self.root, self.at, self._within = root, at or f"127.0.0.1:{free_port()}", within
+        self.port = int(self.at.rpartition(":")[2])
         self.etc = root / "etc"
         owner = pwd.getpwnam("postfix")
         for folder in (self.etc, root / "queue", root / "data", root / "homes"):
@@ -85,11 +98,12 @@ class Postfix:
         self._services(manager)
 
     def _services(self, manager: bool) -> None:
-        services = SERVICES.format(port=f"127.0.0.1:{self.port}")
+        services = SERVICES.format(port=self.at)
         (self.etc / "master.cf").write_text(services + (MANAGER if manager else ""))
 
     def _command(self, *words: str) -> None:
-        subprocess.run(["postfix", "-c", str(self.etc), *words], check=True, capture_output=True)
+        words = (*self._within, "postfix", "-c", str(self.etc), *words)
+        subprocess.run(words, check=True, capture_output=True)
 
     def start(self) -> None:
         """Start it; it listens when this returns."""

@@ -5,7 +5,6 @@ at the best, the next takes the mail.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from conftest import BIN, Site, wait_for_line
+from netns import HERE, can_make_namespaces, inside, two_namespaces
+from netns import THERE as ADDRESSES
 
-HERE, THERE = "192.0.2.1", "192.0.2.2"
+THERE = ADDRESSES[0]
 ZONE = {
     "example.net": {"MX": ["10 closed.example.net.", "20 alias.example.net."]},
     "closed.example.net": {"A": ["192.0.2.4"], "AAAA": ["2001:db8::4"]},
@@ -33,49 +34,18 @@ with DnsServer({ZONE!r}, {{"broken.example.com": "SERVFAIL"}}) as server:
 """
 
 
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
-
-
-def can_make_namespaces() -> bool:
-    if os.geteuid() != 0 or not shutil.which("ip"):
-        return False
-    name = f"mailtools-try-{os.getpid()}"
-    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False)
-    subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
-    return made.returncode == 0
-
-
 pytestmark = pytest.mark.skipif(not can_make_namespaces(), reason="needs root and iproute2")
 
 
 @pytest.fixture
 def namespaces() -> Iterator[tuple[str, str]]:
-    """Two namespaces with a cable between them."""
-    names = f"mailtools-a-{os.getpid()}", f"mailtools-b-{os.getpid()}"
-    for name in names:
-        ip("netns", "add", name)
-    cable = "a-to-b"
-    try:
-        ip(*f"-n {names[0]} link add {cable} type veth peer name {cable} netns {names[1]}".split())
-    except subprocess.CalledProcessError:
-        for name in names:
-            ip("netns", "delete", name)
-        pytest.skip("needs virtual cables (veth)")
-    ip("-n", names[0], "address", "add", f"{HERE}/24", "dev", cable)
-    ip("-n", names[1], "address", "add", f"{THERE}/24", "dev", cable)
-    ip("-n", names[1], "address", "add", "192.0.2.4/24", "dev", cable)
-    for name in names:
-        ip("-n", name, "link", "set", "lo", "up")
-        ip("-n", name, "link", "set", cable, "up")
-    yield names
-    for name in names:
-        ip("netns", "delete", name)
+    with two_namespaces() as names:
+        yield names
 
 
 def start(site: Site, namespace: str, *command: str) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
-        ["ip", "netns", "exec", namespace, sys.executable, *command],
+        [*inside(namespace), sys.executable, *command],
         env=site.environ, stderr=subprocess.PIPE, stdin=subprocess.PIPE,
     )  # fmt: skip
     site.running.append(process)
@@ -107,8 +77,8 @@ def test_exchangers_by_dns(tmp_path: Path, namespaces: tuple[str, str]) -> None:
             "nobody@example.net": "failed\t5.1.1",
         }
         sent = subprocess.run(
-            ["ip", "netns", "exec", namespaces[0], sys.executable, str(BIN / "relay-send"),
-             "--from", "alice@example.org", *expected],
+            [*inside(namespaces[0]), sys.executable, str(BIN / "relay-send"), "--from",
+              "alice@example.org", *expected],
             input=b"Subject: by DNS\n\nhello\n", env=here.environ, capture_output=True,
             timeout=120, check=False,
         )  # fmt: skip

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from mailtools.mail.fields import Field, fields
 from mailtools.trust.arc import SETS_MOST, Arc, ArcResult
 from mailtools.trust.authres import AuthenticationResults, format_payload
-from mailtools.trust.canonical import BodyHashes, canonical_field, canonical_signature, select
+from mailtools.trust.canonical import BodyHashes, canonical_field
 from mailtools.trust.dkim_sign import (
     SIGNING_FORM,
     Signer,
-    names_to_sign,
+    canonical_unsigned,
+    cover,
     signed_field,
     unsigned_field,
 )
@@ -43,8 +44,9 @@ def seal(
     covered = [f for each in before for f in (each.results, each.signature.field, each.seal.field)]
     tags = [f"i={instance}", f"a={signer.key.kind}-sha256", f"t={now}", f"cv={found.result}"]
     tags += [f"d={signer.domain}", f"s={signer.selector}"]
-    unsigned = unsigned_field("ARC-Seal", tags, [], "")
-    return _sign(unsigned, [*covered, ours, message], signer) + message.raw + ours.raw
+    unsigned = unsigned_field("ARC-Seal", tags)
+    seal_ = _seal_signature(unsigned, [*covered, ours, message], signer)
+    return seal_ + message.raw + ours.raw
 
 
 def _results_field(instance: int, results: AuthenticationResults) -> Field:
@@ -57,18 +59,24 @@ def _message_signature(
     header: bytes, hashes: BodyHashes, signer: Signer, instance: int, now: int
 ) -> Field:
     listed = list(fields(header))
-    names = names_to_sign(listed)
-    names += ["dkim-signature" for field in listed if field.key == b"dkim-signature"]
+    covered = cover(listed)
+    names = covered.names[:-1]
+    for field in reversed(listed):
+        if field.key == b"dkim-signature":
+            covered.digest.update(canonical_field(field, "relaxed"))
+            names += "\n\t:dkim-signature"
     tags = [f"i={instance}", f"a={signer.key.kind}-sha256", "c=relaxed/relaxed"]
     tags += [f"d={signer.domain}", f"s={signer.selector}", f"t={now}"]
     body_hash = base64.b64encode(hashes.digest(SIGNING_FORM)).decode("ascii")
-    unsigned = unsigned_field("ARC-Message-Signature", tags, names, body_hash)
-    return Field(b"ARC-Message-Signature", _sign(unsigned, select(listed, names), signer))
+    unsigned = unsigned_field("ARC-Message-Signature", tags, f"{names};", body_hash)
+    covered.digest.update(canonical_unsigned(unsigned))
+    raw = signed_field(unsigned, signer.key.sign(covered.digest.digest()))
+    return Field(b"ARC-Message-Signature", raw)
 
 
-def _sign(unsigned: bytes, covered: Sequence[Field], signer: Signer) -> bytes:
+def _seal_signature(unsigned: bytes, covered: Sequence[Field], signer: Signer) -> bytes:
     digest = hashlib.sha256()
     for field in covered:
         digest.update(canonical_field(field, "relaxed"))
-    digest.update(canonical_signature(Field(b"", unsigned), "relaxed"))
+    digest.update(canonical_unsigned(unsigned))
     return signed_field(unsigned, signer.key.sign(digest.digest()))

@@ -28,7 +28,9 @@ def _canonical(raw: bytes, form: Canonical) -> bytes:
     if form == "simple":
         return raw.rstrip(b"\n").replace(b"\n", b"\r\n") + b"\r\n"
     name, _, body = raw.partition(b":")
-    text = _blanks.sub(b" ", body.replace(b"\n", b"")).strip(b" ")
+    text = body.replace(b"\n", b"").strip(b" \t")
+    if b"\t" in text or b"  " in text:  # most fields have neither
+        text = _blanks.sub(b" ", text)
     return name.rstrip(b" \t").lower() + b":" + text + b"\r\n"
 
 

@@ -6,7 +6,7 @@
 import base64
 import binascii
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from mailtools.errors import Misconfigured
@@ -36,13 +36,12 @@ class PublicKey:
     def verify(self, signature: bytes, digest: bytes) -> bool:
         """Tell whether `signature` was made for a SHA-256 digest with the private half."""
         from cryptography.exceptions import InvalidSignature
-        from cryptography.hazmat.primitives.asymmetric import rsa
 
         try:
-            if isinstance(self.key, rsa.RSAPublicKey):
-                self.key.verify(signature, digest, *_rsa_scheme())
-            else:
-                self.key.verify(signature, digest)  # RFC 8463 3: pure Ed25519 of the digest
+            if self.kind == "rsa":
+                self.key.verify(signature, digest, *_rsa_scheme())  # type: ignore[call-arg]
+            else:  # RFC 8463 3: pure Ed25519 of the digest
+                self.key.verify(signature, digest)  # type: ignore[call-arg]
         except InvalidSignature:
             return False
         return True
@@ -57,11 +56,9 @@ class PrivateKey:
 
     def sign(self, digest: bytes) -> bytes:
         """Sign a SHA-256 digest."""
-        from cryptography.hazmat.primitives.asymmetric import rsa
-
-        if isinstance(self.key, rsa.RSAPrivateKey):
-            return self.key.sign(digest, *_rsa_scheme())
-        return self.key.sign(digest)
+        if self.kind == "rsa":
+            return self.key.sign(digest, *_rsa_scheme())  # type: ignore[call-arg]
+        return self.key.sign(digest)  # type: ignore[call-arg]
 
     def public_text(self) -> str:
         """Give the public half as p= publishes it: base64."""
@@ -87,6 +84,7 @@ class PrivateKey:
         )
 
 
+@cache
 def _rsa_scheme() -> "tuple[PKCS1v15, Prehashed]":
     from cryptography.hazmat.primitives.asymmetric import padding, utils
     from cryptography.hazmat.primitives.hashes import SHA256

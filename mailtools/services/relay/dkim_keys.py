@@ -170,13 +170,14 @@ class Keyring:
         """Whether there was no key when the file was last read."""
         return not self._lines
 
-    def signers(self, domain: str) -> list[Signer]:
+    def signers(self, domain: str, *, fresh: bool = False) -> list[Signer]:
         """Give who signs for a domain: its own keys, else those of the nearest domain above it.
 
         An empty list where there is none. Raises Misconfigured for a key that cannot be used:
-        mail must not leave unsigned because of a slip.
+        mail must not leave unsigned because of a slip. `fresh`: `refresh` was called just now.
         """
-        self.refresh()
+        if not fresh:
+            self.refresh()
         while domain and self._lines:
             if domain in self._lines:
                 return [self._signer(line) for line in self._lines[domain]]

@@ -66,7 +66,7 @@ class Signing:
         except BadMessage as fault:
             log.event("unsigned", id=id_ or None, reason=fault.text)
             return None
-        signers = self._keyring.signers(domain)
+        signers = self._keyring.signers(domain, fresh=True)
         if not signers:
             return None
 
@@ -142,12 +142,11 @@ def _on_top(make: Make) -> Finish:
 
 
 def _header(message: Message) -> bytes:
-    start = b""
+    start = bytearray()
     for chunk in message.chunks():
-        start += chunk
-        if _is_whole(start):
+        if _ends_header(start, chunk):
             break
-    return split_message(start)[0]
+    return split_message(bytes(start))[0]
 
 
 def _hashed(message: Message) -> tuple[bytes, BodyHashes]:
@@ -156,18 +155,20 @@ def _hashed(message: Message) -> tuple[bytes, BodyHashes]:
     from mailtools.trust.dkim_sign import SIGNING_FORM
 
     hashes = BodyHashes([SIGNING_FORM])
-    start, whole, header = b"", False, b""
+    start, whole, header = bytearray(), False, b""
     for chunk in message.chunks():
         if whole:
             hashes.update(chunk)
             continue
-        start += chunk
-        whole = _is_whole(start)
+        whole = _ends_header(start, chunk)
         if whole:
-            header, body = split_message(start)
+            header, body = split_message(bytes(start))
             hashes.update(body)
-    return header if whole else start, hashes
+    return header if whole else bytes(start), hashes
 
 
-def _is_whole(start: bytes) -> bool:
-    return start.startswith(b"\n") or b"\n\n" in start
+def _ends_header(start: bytearray, chunk: bytes) -> bool:
+    """Add a chunk to the start of a message; tell whether the whole header is there now."""
+    seen = max(0, len(start) - 1)
+    start += chunk
+    return start.startswith(b"\n") or start.find(b"\n\n", seen) >= 0

@@ -71,6 +71,11 @@ dnsbl | lines | none | smtpd-accept | DNS lists of clients, as postscreen writes
 dnsbl-threshold | number | 1 | smtpd-accept | The sum of weights from which a client is refused.
 content-programs | lines | none | smtpd-accept | Programs that look at each message before it is \
 taken, a command line each: smtpd-accept(8).
+milters | lines | none | smtpd-accept | Milters that have a say in each session, as Postfix writes \
+them: `inet:host:port` or `unix:/path`, then what is done without one's answer (`tempfail`, `accept`, \
+`reject`, `quarantine`) and how long an answer may take: smtpd-accept(8).
+milter-exempt | lines | none | smtpd-accept | Addresses and networks of clients that milters are \
+not asked about.
 greylist | duration | 0 | smtpd-accept | How long a sender nobody knows must wait before it comes \
 again; 0 for never.
 dmarc-reports | flag | no | smtpd-accept, report-send | Whether what DMARC finds is noted where \
@@ -90,6 +95,9 @@ routes | map | none | relay-send | Where mail for a domain goes instead of its e
 tls-policy | map | none | relay-send | What is asked of TLS for a domain or the host of a \
 route: `domain:none`, `may`, `encrypt`, `verify` or `dane`; an empty domain is all, `.domain` its \
 subdomains. Elsewhere DANE and MTA-STS decide.
+ignored-offers | map | none | relay-send | SMTP extensions that are not used with a domain or the \
+host of a route, though it offers them: `domain:CHUNKING PIPELINING`; an empty domain is all, \
+`.domain` its subdomains.
 route-credentials | file | none | relay-send | Logins for the hosts of `routes`: \
 `host:login:password`, or `host:login:!program` for a token; must not be readable by others.
 dkim-keys | file | none | relay-send, mail-dkim | Who signs mail that is submitted here: \

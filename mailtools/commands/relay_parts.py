@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
+from mailtools.config import Config
 from mailtools.services.relay.mta_sts import StsPolicies
 from mailtools.services.relay.tls_policy import VERIFIED, Contexts
 
@@ -24,6 +25,14 @@ def resolver_of(server: str) -> Callable[[], Resolver]:
         return Resolver(server)
 
     return resolver
+
+
+def ignored_offers(config: Config) -> dict[str, tuple[str, ...]]:
+    """Read which extensions are not used with whom: `ignored-offers`."""
+    return {
+        domain: tuple(word.upper() for word in text.replace(",", " ").split())
+        for domain, text in config.mapping("ignored-offers").items()
+    }
 
 
 def policies_of(spool: str, resolver: Callable[[], Resolver], contexts: Contexts) -> StsPolicies:

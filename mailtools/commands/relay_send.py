@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING
+
 import click
 
 from mailtools.cli import command, etc_option, spool_option
 from mailtools.commands.parts import need_folder
-from mailtools.commands.relay_parts import policies_of, resolver_of
+from mailtools.commands.relay_parts import ignored_offers, policies_of, resolver_of
 from mailtools.config import Config
 from mailtools.errors import Usage
 from mailtools.mail.address import parse_address
@@ -21,6 +24,9 @@ from mailtools.services.relay.signing import Signing
 from mailtools.services.relay.smarthost import Smarthosts
 from mailtools.services.relay.tls_policy import Contexts
 from mailtools.services.relay.tls_rules import TlsRules
+
+if TYPE_CHECKING:
+    from mailtools.services.reports.tls_data import TlsData
 
 
 @command("relay-send", mailer=True)
@@ -79,16 +85,34 @@ def build(config: Config, spool: str, via: str | None, lmtp: bool) -> RelayAgent
         sealers=sealers(config) if config.flag("arc-seal") else (),
         authserv_id=config.line("authserv-id"),
     )
+    ignored = ignored_offers(config)
+    noted, size = config.flag("tls-reports"), config.octets("reports-size")
     config.check()
     keyring.refresh()
 
     loop, contexts, resolver = Loop(), Contexts(), resolver_of(server)
     pool = Pool(loop, me, contexts.context)
-    rules = TlsRules(rules_table, policies_of(spool, resolver, contexts))
+    data = _tls_data(f"{spool}/reports", size) if noted and not via else None
+    rules = TlsRules(rules_table, policies_of(spool, resolver, contexts), data)
     relay = Relay(
-        loop, pool, routes, resolver, credentials=smarthosts.login, rules=rules, signing=signing
+        loop,
+        pool,
+        routes,
+        resolver,
+        credentials=smarthosts.login,
+        rules=rules,
+        signing=signing,
+        ignored=ignored,
+        sessions=data,
     )
     return RelayAgent(loop, pool, relay)
+
+
+def _tls_data(folder: str, most: int) -> TlsData:
+    from mailtools.services.reports.tls_data import TlsData  # few sites send reports
+    from mailtools.store.report_data import Collected
+
+    return TlsData(Collected(folder, "tls", most), time.time)
 
 
 def sealers(config: Config) -> list[str]:

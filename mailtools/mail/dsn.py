@@ -30,7 +30,7 @@ _INTRODUCTIONS = {
     FAILED: "Your message could not be delivered to:",
     DELAYED: "Your message has not been delivered yet, and is still being tried, to:",
     DELIVERED: "Your message was delivered to:",
-    RELAYED: "Your message was handed to another host, which sends no further word, for:",
+    RELAYED: "Your message was handed to another host, which may send no further word, for:",
     EXPANDED: "Your message was delivered to a list or alias, and sent on from there:",
 }
 _SUBJECTS = {
@@ -60,14 +60,20 @@ class Notification(NamedTuple):
     """Until when delayed paths are tried."""
 
 
-def wanted(report: Report, path: ForwardPath) -> bool:
-    """Whether the sender wants to hear of a report on `path` (RFC 3461 4.1, 5.2)."""
+def wanted(report: Report, path: ForwardPath, by: str = "") -> bool:
+    """Whether the sender wants to hear of a report on `path` (RFC 3461 4.1, 5.2).
+
+    `by` is the parameter BY of the message (RFC 2852): its sender hears of a relay where a trace
+    is asked for, and where the next host knows nothing of the time.
+    """
     notify = path.parameters.get("NOTIFY")
     words = notify.upper().split(",") if notify else ("FAILURE", "DELAY")
     if report.action == FAILED:
         return "FAILURE" in words
     if report.action == DELAYED:
         return "DELAY" in words
+    if report.action == RELAYED and by and "NEVER" not in words:
+        return by.upper().endswith("T") or report.status == NO_DSN_BEYOND
     # RFC 3461 5.2.3: a host that takes NOTIFY reports itself.
     return "SUCCESS" in words and (report.action != RELAYED or report.status == NO_DSN_BEYOND)
 
@@ -165,6 +171,10 @@ def _status(notification: Notification) -> bytes:
     if envelope.parameters.get("ENVID"):
         groups[0].append(f"Original-Envelope-Id: {_plain(envelope.parameters['ENVID'])}")
     groups[0].append(f"Arrival-Date: {format_date_field(notification.arrival)}")
+    seconds = envelope.parameters.get("BY", "").partition(";")[0]
+    if seconds.lstrip("+-").isdecimal():  # RFC 2852 5
+        deadline = notification.arrival + int(seconds)
+        groups[0].append(f"Deliver-By-Date: {format_date_field(deadline)}")
     paths = {path.address: path for path in envelope.forward_paths}
     for when, report in notification.reports:
         path = paths.get(report.forward_path, ForwardPath(report.forward_path))

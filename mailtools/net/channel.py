@@ -13,7 +13,14 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from mailtools.errors import ConnectionDied, Failure, NoAnswer, TimedOut, TlsTrouble
+from mailtools.errors import (
+    ConnectionDied,
+    Failure,
+    NoAnswer,
+    SystemTrouble,
+    TimedOut,
+    TlsTrouble,
+)
 from mailtools.net.drive import Drivable
 from mailtools.net.loop import READ, WRITE, Loop
 
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
 RECEIVE = 65536  # octets asked for at a time
 CONNECT_TIMEOUT = 30.0  # seconds; a host that is there answers sooner (Postfix waits as long)
 HANDSHAKE_TIMEOUT = 60.0
+TURN_MOST = 1024 * 1024  # octets sent before others have their turn
 SEND_TIMEOUT = 180.0  # for a block of the message, RFC 5321 4.5.3.2.5
 
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
@@ -32,6 +40,12 @@ _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EA
 
 class ClientEngine(Drivable, Protocol):
     """What a channel needs of an engine: what the one loop does, and a reason when it ends."""
+
+    works_aside: bool
+    work: Callable[[], object] | None
+
+    def worked(self) -> None:
+        """The work is done."""
 
     def fail(self, failure: Failure) -> None:
         """The connection is gone, and this is why."""
@@ -58,9 +72,15 @@ class Channel:
         """
         self.deadline = 0.0
         self.closed = False
+        self.failure: Failure | None = None
+        """Why the connection ended early, as it was found here."""
+        self.local = ""
+        """Our own address in it."""
         self.no_route = False
         """The connection failed since this host cannot reach such addresses at all."""
         self._loop, self._engine, self._progress = loop, engine, progress
+        engine.works_aside = True
+        self._working = False
         self._context, self._host, self._check, self._implicit = tls, host, check, implicit
         self._socket: socket.socket | None = None
         self._events = 0
@@ -115,10 +135,16 @@ class Channel:
             self._not_connected(error)
             return
         self._connecting = False
+        self.local = self._local()
         if self._implicit:
             self._start_tls()
         else:
             self._pump()
+
+    def _local(self) -> str:
+        assert self._socket
+        name = self._socket.getsockname()
+        return str(name[0]) if isinstance(name, tuple) else ""
 
     # -- events -----------------------------------------------------------------------------------
 
@@ -141,6 +167,8 @@ class Channel:
             self._end(TlsTrouble("Timeout in the TLS handshake"))
         elif self._unsent:
             self._end(TimedOut("the peer takes nothing any more"))
+        elif self._working:
+            self.deadline = time.monotonic() + SEND_TIMEOUT
         else:
             self._engine.timed_out()
             self._pump()
@@ -187,21 +215,44 @@ class Channel:
         if self._connecting or self._handshaking:
             return
         engine = self._engine
+        sent = 0
         while not self._unsent and not self.closed:
+            if sent > TURN_MOST:
+                self._loop.soon(self._pump)  # others have something to say too
+                break
             data = engine.output()
             if data:
+                sent += len(data)
                 self._send(data)
             elif engine.closed:
                 self._end(None)
             elif engine.wants_tls:
                 self._start_tls()
                 return
+            elif engine.work is not None and not self._working:
+                self._do(engine.work)
+                break
             else:
                 break
         if not self.closed:
             self.deadline = time.monotonic() + (SEND_TIMEOUT if self._unsent else engine.timeout)
             self._watch(READ | WRITE if self._unsent else READ)
             self._progress()
+
+    def _do(self, work: Callable[[], object]) -> None:
+        """Do in a thread what would hold up everybody."""
+        self._working = True
+        later = self._loop.in_thread(work)
+
+        def done() -> None:
+            self._working = False
+            if later.error is not None:
+                self._end(SystemTrouble(detail=repr(later.error)))
+            elif not self.closed:
+                self._engine.worked()
+                self._pump()
+
+        later.then(done)
 
     # -- sending ----------------------------------------------------------------------------------
 
@@ -294,6 +345,7 @@ class Channel:
         if failure is None and self._pipe is not None:
             self._send_raw(self._pipe.goodbye())
         self.closed = True
+        self.failure = failure
         self._loop.untime(self)
         if self._socket is not None:
             if self._events:

@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +15,9 @@ from mailtools.net.loop import Later, Loop, Task
 
 
 class Engine:
+    works_aside = False
+    work: Callable[[], object] | None = None
+
     """An engine that says one thing, and notes all that happens to it."""
 
     def __init__(self, says: bytes = b"", *, tls: bool = False) -> None:
@@ -31,6 +34,9 @@ class Engine:
         says, self.says = self.says, b""
         self.closed = self.closed or self.ended
         return says
+
+    def worked(self) -> None:
+        self.work = None
 
     def tls_started(self) -> None:
         self.wants_tls = False
@@ -218,3 +224,22 @@ def test_threads_work_side_by_side(loop: Loop) -> None:
     laters = [loop.in_thread(lambda: barrier.wait(10)) for _ in range(20)]
     loop.run_until(lambda: all(later.there for later in laters))
     assert sorted(later.value or 0 for later in laters) == list(range(20))
+
+
+def test_work_is_done_while_others_go_on(loop: Loop) -> None:
+    """Neither engine would ever end if the work of one held up the loop."""
+    released = threading.Event()
+    ours, theirs = socket.socketpair()
+    engine = Engine()
+    engine.work = lambda: released.wait(10)
+    with theirs:
+        channel = Channel(loop, engine, lambda: None)
+        channel._socket, channel._connecting = ours, False
+        ours.setblocking(False)
+        channel.wake()
+        turns = []
+        loop.soon(lambda: turns.append(engine.work is not None))
+        loop.soon(released.set)
+        loop.run_until(lambda: engine.work is None)
+        channel.close()
+    assert turns == [True]

@@ -21,6 +21,7 @@ from mailtools.errors import ConnectionDied, NoAnswer, SystemTrouble, TlsTrouble
 from mailtools.mail.envelope import ForwardPath
 from mailtools.protocol.smtp.client import SmtpClient
 from mailtools.protocol.smtp.transaction import (
+    DeliverBy,
     Login,
     Message,
     Outcome,
@@ -82,6 +83,7 @@ def client(options: dict[str, str]) -> SmtpClient:
         lmtp="lmtp" in options,
         login=login,
         loops=True,
+        ignored=options.get("ignored", "").split(","),
     )
 
 
@@ -95,7 +97,14 @@ def order(options: dict[str, str]) -> Transaction:
         paths,
         message_of(MESSAGES[options.get("message", "short")]),
         parameters(options.get("mail", "")),
+        deliver_by=deadline(options["by"]) if "by" in options else None,
     )
+
+
+def deadline(text: str) -> DeliverBy:
+    """Read `120;RT`: so many seconds are left."""
+    seconds, _, mode = text.partition(";")
+    return DeliverBy(lambda: int(seconds), mode[0] == "R", mode[1:] == "T")
 
 
 def outcome_row(outcome: Outcome) -> tuple[str, str, str, str, bool]:
@@ -346,7 +355,7 @@ def test_more_than_a_hundred_paths_go_in_several_transactions() -> None:
 
 
 def test_limits_the_peer_announces_are_kept() -> None:
-    engine = ready("PIPELINING", "LIMITS RCPTMAX=2 MAILMAX=1")
+    engine = ready("PIPELINING", "LIMITS RCPTMAX=2 MAILMAX=2")
     engine.send(order({"paths": "a@example.net,b@example.net,c@example.net"}))
     assert transcript.drain(engine).count(b"RCPT") == 2
     feed(engine, "250 ok", "250 ok", "250 ok", "354 go")
@@ -354,3 +363,80 @@ def test_limits_the_peer_announces_are_kept() -> None:
     feed(engine, "250 ok", "250 ok", "354 go")
     assert feed(engine, "250 ok") == b"QUIT\r\n"
     assert len(engine.collect()) == 3
+    assert not engine.exhausted
+
+
+def test_paths_beyond_the_messages_of_a_connection_want_another_one() -> None:
+    engine = ready("LIMITS RCPTMAX=1 MAILMAX=1")
+    engine.send(order({"paths": "a@example.net,b@example.net"}))
+    transcript.drain(engine)
+    for reply in ("250 ok", "250 ok", "354 go"):
+        feed(engine, reply)
+    assert feed(engine, "250 ok") == b"QUIT\r\n"
+    assert engine.exhausted
+    taken, rest = engine.collect()
+    assert (taken.report.action, rest.report.status, rest.elsewhere) == ("relayed", "4.5.3", True)
+
+
+def test_a_message_has_as_many_domains_as_the_peer_announces() -> None:
+    engine = ready("PIPELINING", "LIMITS RCPTDOMAINMAX=1")
+    engine.send(order({"paths": "a@example.net,b@example.com,c@example.NET"}))
+    said = transcript.drain(engine)
+    assert (said.count(b"RCPT"), b"b@example.com" in said) == (2, False)
+    feed(engine, "250 ok", "250 ok", "250 ok", "354 go")
+    assert b"RCPT TO:<b@example.com>\r\nDATA" in feed(engine, "250 ok")
+
+
+def test_a_long_message_with_long_lines_goes_piece_by_piece() -> None:
+    engine = ready("CHUNKING")
+    text = b"Subject: x\n\n" + (b"y" * 2000 + b"\n") * 600 + b"z"
+    engine.send(Transaction("a@example.org", (ForwardPath("b@example.net"),), message_of(text)))
+    transcript.drain(engine)
+    feed(engine, "250 ok")
+    wire, said = b"", feed(engine, "250 ok")
+    commands = []
+    while said:
+        command, _, piece = said.partition(b"\r\n")
+        commands.append(command)
+        assert int(command.split()[1]) == len(piece)
+        wire += piece
+        said = feed(engine, "250 ok")
+    assert wire == text.replace(b"\n", b"\r\n") + b"\r\n"
+    assert commands[-1].endswith(b" LAST")
+    assert sum(b"LAST" in command for command in commands) == 1
+    assert [outcome.report.action for outcome in engine.collect()] == ["relayed"]
+
+
+def test_what_is_done_aside_leaves_the_loop_to_others() -> None:
+    engine = ready("PIPELINING")
+    engine.works_aside = True
+    touched = []
+
+    def finish(message: Message) -> Message:
+        touched.append(message.size)
+        return message
+
+    large = message_of(b"Subject: x\n\n" + b"y" * 60 * 1024 * 10)
+    engine.send(Transaction("", (ForwardPath("b@example.net"),), large, {}, finish))
+    assert transcript.drain(engine) == b""
+    assert (touched, engine.work is not None) == ([], True)
+    assert engine.work
+    engine.work()
+    engine.worked()
+    assert transcript.drain(engine).startswith(b"MAIL FROM:<>")
+    assert touched == [large.size]
+
+
+def test_a_peer_that_leaves_while_work_is_done_aside_is_noticed() -> None:
+    engine = ready()
+    engine.works_aside = True
+    large = message_of(b"Subject: x\n\n" + b"y" * 60 * 1024 * 10)
+    engine.send(Transaction("", (ForwardPath("b@example.net"),), large))
+    transcript.drain(engine)
+    assert engine.work
+    engine.receive(b"")
+    transcript.drain(engine)
+    engine.work()
+    engine.worked()
+    assert [outcome.report.action for outcome in engine.collect()] == ["delayed"]
+    assert engine.closed

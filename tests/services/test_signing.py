@@ -9,7 +9,7 @@ import pytest
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.fields import split_message
 from mailtools.protocol.smtp.offer import Offer
-from mailtools.protocol.smtp.transaction import Message, message_of
+from mailtools.protocol.smtp.transaction import Finish, Message, Transaction, message_of
 from mailtools.services.relay.dkim_keys import Keyring
 from mailtools.services.relay.signing import Signing
 from mailtools.trust.arc import Arc, ArcResult, verify_message_chain
@@ -61,6 +61,10 @@ def finished(signing, message, *parameters):
     return finish(message) if finish else None
 
 
+def going(message: Message, finish: Finish | None = None) -> Transaction:
+    return Transaction("", (ForwardPath("b@example.net"),), message, {}, finish)
+
+
 def whole(message):
     return b"".join(message.chunks())
 
@@ -102,8 +106,8 @@ def test_one_signature_for_each_form_however_many_are_asked(etc, capfd):
     signing, message = Signing(Keyring(str(etc))), message_of(text)
     finish = signing.finish("id", envelope("SUBMITTED"), message)
     able, unable = Offer("new", ["8BITMIME"]), Offer("old", [])
-    first = [whole(offer.fitting(message, finish)) for offer in (able, unable)]
-    again = [whole(offer.fitting(message, finish)) for offer in (able, unable)]
+    first = [whole(offer.fitting(going(message, finish))) for offer in (able, unable)]
+    again = [whole(offer.fitting(going(message, finish))) for offer in (able, unable)]
     assert first == again
     assert capfd.readouterr().err.count("signed id=id domain=example.org selectors=e,r") == 2
     assert [verdicts(each) for each in first] == [["pass", "pass"]] * 2
@@ -115,9 +119,9 @@ def test_one_signature_for_each_form_however_many_are_asked(etc, capfd):
 def test_the_limit_of_a_peer_counts_the_signature(etc):
     message = message_of(TEXT)
     finish = Signing(Keyring(str(etc))).finish("id", envelope("SUBMITTED"), message)
-    assert Offer("x", [f"SIZE {message.size}"]).fitting(message)
+    assert Offer("x", [f"SIZE {message.size}"]).fitting(going(message))
     with pytest.raises(Exception, match="octets"):
-        Offer("x", [f"SIZE {message.size}"]).fitting(message, finish)
+        Offer("x", [f"SIZE {message.size}"]).fitting(going(message, finish))
 
 
 def test_a_signature_expires_where_that_is_wanted(etc):

@@ -5,14 +5,15 @@ receives is the peer's reply, and a connection that dies is an exception at the 
 happened. That is how "after the final dot, before the answer" is told from "before it".
 
 Does RFC 5321 3.3 and 4.1 to 4.5 from the client's side, PIPELINING (RFC 2920), SIZE (1870),
-STARTTLS (3207), AUTH (4954), 8BITMIME (6152), SMTPUTF8 (6531), DSN (3461), LIMITS (9422) and LMTP
-(2033). Which host is asked, and what comes after it, is not decided here.
+STARTTLS (3207), AUTH (4954), 8BITMIME (6152), SMTPUTF8 (6531), DSN (3461), DELIVERBY (2852),
+CHUNKING (3030), LIMITS (9422) and LMTP (2033). Which host is asked, and what comes after it, is
+not decided here.
 
-Lines of a message are sent as they are, also those beyond 998 octets: to break them would break
-signatures, and a peer that minds says so.
+Lines are sent as they are, those beyond 998 octets by BDAT where a peer takes that: to break them
+would break signatures.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 
 from mailtools.errors import (
     AuthTrouble,
@@ -22,6 +23,7 @@ from mailtools.errors import (
     Refused,
     TimedOut,
     TlsTrouble,
+    TooManyRecipients,
 )
 from mailtools.mail.envelope import ForwardPath
 from mailtools.mail.reply import Reply
@@ -29,20 +31,16 @@ from mailtools.mail.report import RELAYED, Report, report_failure
 from mailtools.protocol.dotted import dot_stuffed
 from mailtools.protocol.sasl.client import choose, start
 from mailtools.protocol.sasl.wire import decode, encode
-from mailtools.protocol.smtp.offer import Offer, elsewhere
+from mailtools.protocol.smtp.chunking import pieces
+from mailtools.protocol.smtp.offer import ANY, Offer, Rest, elsewhere, is_too_many
 from mailtools.protocol.smtp.reply_script import ReplyEngine, Script, Wait
 from mailtools.protocol.smtp.transaction import Login, Message, Outcome, Tls, Transaction
-
-PATHS_MOST = 100  # RCPT commands of a transaction, RFC 5321 4.5.3.1.8
 
 # RFC 5321 4.5.3.2, seconds
 GREETING = HELLO = MAIL = RCPT = 300.0
 DATA, DOT = 120.0, 600.0
 NO_DSN_BEYOND = "2.1.9"  # RFC 3463 X.1.9: a relayed message whose further way nobody reports
 QUIT = 5.0  # nothing depends on the answer
-
-
-Rest = list[tuple[ForwardPath, bytes]]
 
 
 class SmtpClient(ReplyEngine):
@@ -59,26 +57,33 @@ class SmtpClient(ReplyEngine):
         login: Login | None = None,
         loops: bool = False,
         keep: float = 5.0,
+        ignored: Collection[str] = (),
     ) -> None:
         """Greet as `me`; `peer` is the peer's name in reports.
 
         `secured` says that TLS is up already (implicit TLS). With `loops`, a peer that calls
-        itself `me` is us. `keep` is how many seconds an idle connection stays open.
+        itself `me` is us. `keep` is how many seconds an idle connection stays open. What is
+        `ignored` counts as not offered.
         """
         super().__init__(peer)
-        self.offer = Offer(peer)
+        self._ignored, self._lmtp = frozenset(ignored), lmtp
+        self.offer = self._offer()
         """What the peer offers."""
+        self.exhausted = False
+        """Whether the peer takes no more messages now, and a new connection is wanted."""
         self.secured = secured
         self.transactions = 0
         """How many were begun."""
-        self._me, self._lmtp = me, lmtp
-        self._tls, self._login, self._loops, self._keep = tls, login, loops, keep
+        self._me, self._login, self._loops, self._keep = me, login, loops, keep
+        self._tls = tls
         self._order: Transaction | None = None
         self._leave = False
         self._open: dict[str, ForwardPath] = {}  # forward-paths without an outcome
         self._outcomes: list[Outcome] = []
         self._unclean = False  # a transaction is open that will not be completed
         self._dot_sent = False
+        self._time_forgotten = False  # the peer knows nothing of DELIVERBY
+        self._mails = 0  # MAIL commands that were taken
         self._begin_script(self._conversation())
 
     # -- for the service --------------------------------------------------------------------------
@@ -120,6 +125,9 @@ class SmtpClient(ReplyEngine):
         else:
             super().timed_out()
 
+    def _offer(self, lines: Collection[str] = ()) -> Offer:
+        return Offer(self.peer, lines, ignored=self._ignored, final=self._lmtp)
+
     def _next_order(self) -> tuple[bool, object]:
         order, self._order = self._order, None
         return order is not None or self._leave, order
@@ -154,12 +162,11 @@ class SmtpClient(ReplyEngine):
             return
         if not isinstance(order, Transaction):
             return
-        if self.transactions >= self.offer.limit("MAILMAX", 1_000_000):
-            self._leave = True
         try:
             if self._input:
                 raise ConnectionDied(f"{self.peer} spoke out of turn")
             yield from self._transact(order)
+            self._leave = self._leave or self._mails >= self.offer.limit("MAILMAX", ANY)
         except Failure as failure:
             self.died = failure
             self._settle_all(failure, elsewhere=True)
@@ -179,12 +186,12 @@ class SmtpClient(ReplyEngine):
     def _hello(self) -> Script:
         verb = "LHLO" if self._lmtp else "EHLO"
         reply = yield from self._ask(f"{verb} {self._me}\r\n".encode(), HELLO)
-        self.offer = Offer(self.peer)
+        self.offer = self._offer()
         if reply.permanent and not self._lmtp:
             verb = "HELO"  # RFC 5321 3.2
             reply = yield from self._ask(f"HELO {self._me}\r\n".encode(), HELLO)
         elif reply.code == 250:
-            self.offer = Offer(self.peer, reply.lines[1:])
+            self.offer = self._offer(reply.lines[1:])
         if reply.code != 250:
             raise self._refusal(reply, verb)
         name = reply.lines[0].partition(" ")[0].lower()
@@ -229,7 +236,7 @@ class SmtpClient(ReplyEngine):
 
     def _transact(self, transaction: Transaction) -> Script:
         try:
-            message = self.offer.fitting(transaction.message, transaction.finish)
+            message, chunked = yield from self._prepared(transaction)
             mail = self.offer.mail(transaction, message)
         except Failure as failure:
             self._settle_all(failure, elsewhere=elsewhere(failure))
@@ -240,18 +247,37 @@ class SmtpClient(ReplyEngine):
                 rest.append((path, self.offer.rcpt(path)))
             except Failure as failure:
                 self._settle(path.address, failure, elsewhere=elsewhere(failure))
-        most = self.offer.limit("RCPTMAX", PATHS_MOST)
-        while rest:
-            batch, rest = rest[:most], rest[most:]
-            rest += yield from self._send_batch(mail, batch, message)
+        self._time_forgotten = self.offer.forgets_time(transaction)
+        mails_most = self.offer.limit("MAILMAX", ANY)
+        while rest and self._mails < mails_most:
+            batch, rest = self.offer.batch(rest)
+            rest += yield from self._send_batch(mail, batch, message, chunked)
+        self.exhausted = bool(rest)
+        for path, _ in rest:
+            full = TooManyRecipients(f"{self.peer} takes {mails_most} messages a connection")
+            self._settle(path.address, full, elsewhere=True)
+
+    def _prepared(
+        self, transaction: Transaction
+    ) -> Generator[bytes | Wait, object, tuple[Message, bool]]:
+        """Give the message in a form the peer takes, and whether it goes by BDAT."""
+        offer = self.offer
+
+        def prepare() -> tuple[Message, bool]:
+            message = offer.fitting(transaction)
+            return message, offer.by_chunks(message)
+
+        if not transaction.message.large:
+            return prepare()
+        return (yield from self._elsewhere(prepare))
 
     def _send_batch(
-        self, mail: bytes, batch: Rest, message: Message
+        self, mail: bytes, batch: Rest, message: Message, chunked: bool
     ) -> Generator[bytes | Wait, object, Rest]:
         """Do one MAIL-to-dot transaction; give the paths that were too many for it."""
         together = self.offer.pipelining
         if together:
-            group = [mail, *(rcpt for _, rcpt in batch), b"DATA\r\n"]
+            group = [mail, *(rcpt for _, rcpt in batch), *([] if chunked else [b"DATA\r\n"])]
             if self._unclean:
                 group.insert(0, b"RSET\r\n")
             self._say(b"".join(group))
@@ -272,7 +298,7 @@ class SmtpClient(ReplyEngine):
                     continue
                 if 250 <= reply.code < 260:
                     accepted.append(path)
-                elif accepted and _is_too_many(reply):
+                elif accepted and is_too_many(reply):
                     too_many.append((path, rcpt))
                 else:
                     self._settle_reply(path.address, reply, "")
@@ -280,7 +306,10 @@ class SmtpClient(ReplyEngine):
             for path, _ in batch:
                 self._settle(path.address, refused, elsewhere=not refused.permanent)
         self._unclean = refused is None
-        if accepted or together:
+        self._mails += refused is None
+        if chunked and accepted:
+            yield from self._chunks(accepted, message)
+        elif not chunked and (accepted or together):
             yield from self._data(accepted, message)
         return too_many
 
@@ -296,6 +325,25 @@ class SmtpClient(ReplyEngine):
             yield from self._ask(b".\r\n", DOT)
             return
         self._stream(self._until_dot(message))
+        yield from self._answers(accepted)
+
+    def _chunks(self, accepted: list[ForwardPath], message: Message) -> Script:
+        """Send the message by BDAT (RFC 3030 2); a piece that is refused ends it."""
+        for piece, last in pieces(message.chunks()):
+            command = f"BDAT {len(piece)}{' LAST' if last else ''}\r\n".encode()
+            if last:
+                self._dot_sent, self._unclean = True, False
+                self._say(command + piece)
+                yield from self._answers(accepted)
+                return
+            reply = yield from self._ask(command + piece, DOT)
+            if reply.code != 250:
+                for path in accepted:
+                    self._settle_reply(path.address, reply, "BDAT")
+                return
+
+    def _answers(self, accepted: list[ForwardPath]) -> Script:
+        """Hear what becomes of the message that was sent."""
         self._listens_to_the_last = True
         try:
             reply = yield from self._ask(b"", DOT)
@@ -327,7 +375,8 @@ class SmtpClient(ReplyEngine):
         if reply.code == 250 and to == "the message":
             status = reply.status or "2.0.0"
             path = self._open.get(address)
-            if path and not self.offer.dsn and "SUCCESS" in path.parameters.get("NOTIFY", ""):
+            asked = path is not None and "SUCCESS" in path.parameters.get("NOTIFY", "")
+            if self._time_forgotten or (asked and not self.offer.dsn):
                 status = NO_DSN_BEYOND  # RFC 3461 5.2.2: the word of success is ours to send
             report = Report(address, RELAYED, status, self._said(reply, ""))
             self._put(address, Outcome(report))
@@ -348,10 +397,3 @@ class SmtpClient(ReplyEngine):
     def _put(self, address: str, outcome: Outcome) -> None:
         if self._open.pop(address, None) is not None:
             self._outcomes.append(outcome)
-
-
-def _is_too_many(reply: Reply) -> bool:
-    # RFC 5321 4.5.3.1.10: 452, and 552 from old hosts; a status of its own may say otherwise.
-    if reply.code not in (452, 552):
-        return False
-    return not reply.status or reply.status[1:] in (".5.3", ".3.1", ".0.0")

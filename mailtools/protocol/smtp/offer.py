@@ -1,19 +1,30 @@
 """What an SMTP peer offers, and what to say to it therefore: EHLO's keywords, MAIL, RCPT.
 
 Pure rules: which parameters go on, which message form the peer can take, and what it cannot have
-at all. SIZE (RFC 1870), 8BITMIME (6152), SMTPUTF8 (6531), DSN (3461), MT-PRIORITY (6710),
-REQUIRETLS (8689), LIMITS (9422).
+at all. SIZE (RFC 1870), 8BITMIME (6152), SMTPUTF8 (6531), DSN (3461), MT-PRIORITY (6710, 6758),
+REQUIRETLS (8689), DELIVERBY (2852), CHUNKING (3030), LIMITS (9422).
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from itertools import chain
 
 from mailtools.errors import BadAddress, Failure, MessageTooBig, NonAsciiAddress, PolicyRefused
 from mailtools.mail.address import ascii_domain
 from mailtools.mail.envelope import ForwardPath
+from mailtools.mail.fields import header_end
+from mailtools.mail.reply import Reply
+from mailtools.protocol.smtp.chunking import has_long_line
 from mailtools.protocol.smtp.eightbit import seven_bit
-from mailtools.protocol.smtp.transaction import Finish, Message, Transaction, message_of
+from mailtools.protocol.smtp.transaction import DeliverBy, Message, Transaction, message_of
 
-_ELSEWHERE = ("5.6.7", "5.7.30")
+PATHS_MOST = 100  # RCPT commands of a transaction, RFC 5321 4.5.3.1.8
+ANY = 1_000_000
+TOO_LATE = "5.4.7"
+_ELSEWHERE = ("5.6.7", "5.7.30", "5.3.3", TOO_LATE)
+
+Rest = list[tuple[ForwardPath, bytes]]
+"""Forward-paths that are still to be given, each with its RCPT command."""
 
 DIGITS_MOST = 20  # of a number, RFC 1870 5
 
@@ -26,8 +37,18 @@ def _number(text: str) -> int:
 class Offer:
     """What one peer, called `peer` in failures, has offered."""
 
-    def __init__(self, peer: str, lines: Iterable[str] = ()) -> None:
-        """Read the lines of an EHLO reply behind the first; none for HELO."""
+    def __init__(
+        self,
+        peer: str,
+        lines: Iterable[str] = (),
+        *,
+        ignored: Collection[str] = (),
+        final: bool = False,
+    ) -> None:
+        """Read the lines of an EHLO reply behind the first; none for HELO.
+
+        What is `ignored` counts as not offered. A `final` host delivers itself (LMTP).
+        """
         self.peer = peer
         self.lines = tuple(lines)
         """As they came."""
@@ -36,7 +57,9 @@ class Offer:
             # "AUTH=" is how servers from before RFC 2554 wrote it.
             text = line.strip().upper().replace("AUTH=", "AUTH ", 1)
             keyword, _, parameters = text.partition(" ")
-            self._keywords.setdefault(keyword, parameters)
+            if keyword not in ignored:
+                self._keywords.setdefault(keyword, parameters)
+        self._final = final
         self.utf8 = "SMTPUTF8" in self._keywords
         self.pipelining = "PIPELINING" in self._keywords
         self.dsn = "DSN" in self._keywords
@@ -58,12 +81,38 @@ class Offer:
                 return min(number, default)
         return default
 
-    def fitting(self, message: Message, finish: Finish | None = None) -> Message:
+    def batch(self, rest: Rest) -> tuple[Rest, Rest]:
+        """Take as many paths as one message may have, of as many domains; give those and others."""
+        most, domains_most = self.limit("RCPTMAX", PATHS_MOST), self.limit("RCPTDOMAINMAX", ANY)
+        if domains_most == ANY:
+            return rest[:most], rest[most:]
+        domains: set[str] = set()
+        taken: Rest = []
+        left: Rest = []
+        for path, rcpt in rest:
+            domain = path.address.rpartition("@")[2].lower()
+            fits = domain in domains or len(domains) < domains_most
+            if fits and len(taken) < most:
+                domains.add(domain)
+                taken.append((path, rcpt))
+            else:
+                left.append((path, rcpt))
+        return taken, left
+
+    def by_chunks(self, message: Message) -> bool:
+        """Whether a message is better sent by BDAT: a line may have any length there."""
+        return "CHUNKING" in self._keywords and has_long_line(message.chunks())
+
+    def fitting(self, transaction: Transaction) -> Message:
         """Give the message in a form the peer takes, then finished; raise MessageTooBig."""
+        message, finish = transaction.message, transaction.finish
         if message.eight_bit and "8BITMIME" not in self._keywords:
             message = message_of(seven_bit(b"".join(message.chunks())))
         if finish is not None:
             message = finish(message)
+        priority = transaction.parameters.get("MT-PRIORITY")
+        if priority and "MT-PRIORITY" not in self._keywords and not self._final:
+            message = _with_priority(message, priority)
         limit = self._keywords.get("SIZE", "")
         if 0 < _number(limit) < message.size:
             raise MessageTooBig(f"The message has {message.size} octets, {self.peer} takes {limit}")
@@ -88,6 +137,8 @@ class Offer:
         if given:
             known = (*(("RET", "ENVID") if self.dsn else ()), *self._priority)
             words += [f"{key}={given[key]}" for key in known if key in given]
+        if transaction.deliver_by is not None:
+            words += self._by(transaction.deliver_by)
         return (" ".join(words) + "\r\n").encode()
 
     def rcpt(self, path: ForwardPath) -> bytes:
@@ -104,6 +155,27 @@ class Offer:
     @property
     def _priority(self) -> tuple[str, ...]:
         return ("MT-PRIORITY",) if "MT-PRIORITY" in self._keywords else ()
+
+    def _by(self, by: DeliverBy) -> list[str]:
+        """Write how much time is left; raise where a message in by-mode R may not go on."""
+        left = max(-999_999_999, min(by.left(), 999_999_999))
+        if by.returns and left <= 0:
+            raise PolicyRefused("The time its sender gave for delivery is over", status=TOO_LATE)
+        least = self._keywords.get("DELIVERBY")
+        if least is None:
+            if by.returns and not self._final:
+                text = f"{self.peer} does not offer DELIVERBY, which its sender asked for"
+                raise PolicyRefused(text, status="5.3.3")
+            return []
+        if by.returns and left < _number(least):
+            text = f"{self.peer} wants {least} seconds to deliver, and {left} are left"
+            raise PolicyRefused(text, status=TOO_LATE)
+        return [f"BY={left};{'R' if by.returns else 'N'}{'T' if by.trace else ''}"]
+
+    def forgets_time(self, transaction: Transaction) -> bool:
+        """Whether the peer takes on a message whose sender then hears no more of its delay."""
+        asked = transaction.deliver_by is not None
+        return asked and "DELIVERBY" not in self._keywords and not self._final
 
     def _needs_utf8(self, transaction: Transaction) -> bool:
         # RFC 6531 3.4: only what needs the extension fails where it is missing.
@@ -126,6 +198,25 @@ class Offer:
         return NonAsciiAddress(f"{self.peer} takes no internationalized mail (SMTPUTF8)")
 
 
+def is_too_many(reply: Reply) -> bool:
+    """Tell whether a RCPT was refused since others were taken already: RFC 5321 4.5.3.1.10."""
+    # 452, and 552 from old hosts; a status of its own may say otherwise.
+    if reply.code not in (452, 552):
+        return False
+    return not reply.status or reply.status[1:] in (".5.3", ".3.1", ".0.0")
+
+
 def elsewhere(failure: Failure) -> bool:
     """Tell whether another exchanger may take what this one cannot."""
     return not failure.permanent or failure.status in _ELSEWHERE
+
+
+def _with_priority(message: Message, priority: str) -> Message:
+    """Let a header field carry a priority past a host that takes none (RFC 6758 3)."""
+    start = next(iter(message.chunks()), b"")
+    if b"\nmt-priority:" in b"\n" + start[: header_end(start)].lower():
+        return message
+    top = f"MT-Priority: {priority}\n".encode()
+    return replace(
+        message, chunks=lambda: chain((top,), message.chunks()), size=message.size + len(top) + 1
+    )

@@ -5,8 +5,9 @@ yields a Wait; a connection that dies, a silent peer and what the driver cannot 
 it as Failures, at the line where they happened.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from enum import Enum
+from typing import TypeVar
 
 from mailtools.errors import ConnectionDied, Failure, Refused, TimedOut
 from mailtools.mail.reply import Reply, make_peer_reply, parse_reply_line
@@ -18,11 +19,15 @@ KNOWN_MOST = 16  # replies of one line that are not read anew
 TEXT_MOST = 1000  # characters of a reply that go into a report
 
 
+T = TypeVar("T")
+
+
 class Wait(Enum):
     """What a script waits for, when it is no reply."""
 
     ORDER = "something to do"
     TLS = "the handshake"
+    WORK = "what takes long"
 
 
 Script = Generator[bytes | Wait, object, None]
@@ -46,6 +51,10 @@ class ReplyEngine(Engine):
         """Whether the peer has said anything."""
         self.idle = False
         """Open, and nothing to do."""
+        self.works_aside = False
+        """Whether the driver does `work` beside its other business."""
+        self.work: Callable[[], object] | None = None
+        """What takes long and needs no peer; its end is told by `worked` or `fail`."""
         self.died: Failure | None = None
         """Why the session came to an early end."""
         self._reply_lines: list[str] = []
@@ -77,6 +86,25 @@ class ReplyEngine(Engine):
         if reply.code == 421:
             raise Leaving(421, reply.status or "4.3.2", self._said(reply, ""))
         return reply
+
+    def _elsewhere(self, work: Callable[[], T]) -> Generator[bytes | Wait, object, T]:
+        """Give what `work` gives, or raise what it raises, while other engines go on."""
+        if not self.works_aside:
+            return work()
+        done: list[T] = []
+        failed: list[Failure] = []
+
+        def task() -> None:
+            try:
+                done.append(work())
+            except Failure as failure:
+                failed.append(failure)
+
+        self.work = task
+        yield Wait.WORK
+        if failed:
+            raise failed[0]
+        return done[0]
 
     def _said(self, reply: Reply, to: str) -> str:
         where = f" (to {to})" if to and not reply.positive else ""
@@ -125,6 +153,12 @@ class ReplyEngine(Engine):
         self.secured = True
         self._resume(None)
 
+    def worked(self) -> None:
+        """Go on: `work` is done."""
+        self.work = None
+        if not self.closed:
+            self._resume(None)
+
     def timed_out(self) -> None:
         """Give up on a silent peer."""
         self.fail(TimedOut(f"{self.peer} was silent for {self.timeout:.0f} seconds"))
@@ -149,7 +183,7 @@ class ReplyEngine(Engine):
             if there:
                 self._resume(order)
             return there
-        if self._awaits is Wait.TLS:
+        if self._awaits in (Wait.TLS, Wait.WORK):
             return False
         try:
             reply = self._read_reply()

@@ -8,6 +8,8 @@ from mailtools.mail.envelope import ForwardPath
 from mailtools.mail.fields import header_end
 from mailtools.mail.report import Report
 
+LARGE = 512 * 1024  # octets of a message
+
 
 class Tls(Enum):
     """What the client makes of STARTTLS."""
@@ -27,6 +29,11 @@ class Message:
     eight_bit: bool = False
     utf8_header: bool = False
 
+    @property
+    def large(self) -> bool:
+        """Whether to hash or to encode it takes so long that others would notice."""
+        return self.size > LARGE
+
 
 Finish = Callable[[Message], Message]
 """The last touch to a message in the form a peer takes: signatures, which nothing may follow."""
@@ -41,6 +48,17 @@ def message_of(data: bytes) -> Message:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliverBy:
+    """By when a message wants to be delivered (RFC 2852)."""
+
+    left: Callable[[], int]
+    """How many seconds are left now; fewer than none in by-mode N."""
+    returns: bool
+    """By-mode R: it is returned where it cannot be delivered in time."""
+    trace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Transaction:
     """One message for some forward-paths that share a destination."""
 
@@ -48,8 +66,9 @@ class Transaction:
     forward_paths: tuple[ForwardPath, ...]
     message: Message
     parameters: Mapping[str, str] = field(default_factory=dict)
-    """MAIL parameters the message came with: SMTPUTF8, RET, ENVID, REQUIRETLS."""
+    """MAIL parameters the message came with: SMTPUTF8, RET, ENVID, REQUIRETLS, MT-PRIORITY."""
     finish: Finish | None = None
+    deliver_by: DeliverBy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,10 +35,11 @@ class Notifier:
             failed = [item for item in untold if item[1].action == FAILED]
             return failed if entry.envelope.client == BOUNCE else []
         paths = {path.address: path for path in entry.envelope.forward_paths}
+        by = entry.envelope.parameters.get("BY", "")
         return [
             (when, report)
             for when, report in untold
-            if report.forward_path in paths and dsn.wanted(report, paths[report.forward_path])
+            if report.forward_path in paths and dsn.wanted(report, paths[report.forward_path], by)
         ]
 
     def tell(self, entry: Entry, told: Told, now: float) -> None:

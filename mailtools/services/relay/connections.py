@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mailtools.errors import Failure
@@ -18,7 +18,7 @@ from mailtools.net.loop import Later, Loop
 from mailtools.protocol.smtp.client import SmtpClient
 from mailtools.protocol.smtp.transaction import Login, Outcome, Tls, Transaction
 from mailtools.services.relay.exchangers import Target
-from mailtools.services.relay.tls_policy import Level, TlsPolicy, check_of
+from mailtools.services.relay.tls_policy import OPPORTUNISTIC, Level, TlsPolicy, check_of
 
 if TYPE_CHECKING:
     import ssl
@@ -38,6 +38,8 @@ class Manner:
     """Whether a peer that calls itself by our name is us."""
     plain: bool = False
     """STARTTLS has failed here before: do without."""
+    ignored: tuple[str, ...] = ()
+    """Extensions that are not used, though offered."""
 
 
 class Connection:
@@ -62,6 +64,7 @@ class Connection:
             login=manner.login,
             loops=manner.loops,
             keep=pool.keep,
+            ignored=manner.ignored,
         )
         self.channel = Channel(
             pool.loop,
@@ -224,6 +227,16 @@ class Pool:
     def empty(self) -> bool:
         """Whether no connection is open."""
         return not self._all
+
+
+def weaker_manners(manner: Manner) -> list[Manner]:
+    """Give the manners to fall back on, one after the other, where TLS fails and may."""
+    if manner.implicit_tls or manner.plain or manner.policy.mandatory:
+        return []
+    plain = replace(manner, policy=OPPORTUNISTIC, plain=True)
+    if manner.policy.level is Level.VERIFY:  # an MTA-STS policy in testing
+        return [replace(manner, policy=OPPORTUNISTIC), plain]
+    return [plain]
 
 
 def starttls(manner: Manner) -> Tls:

@@ -1,14 +1,22 @@
 """A job's message as the SMTP client wants it: envelope, size, kind, and chunks to read again."""
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mailtools.errors import BadEntry, SystemTrouble
 from mailtools.mail.envelope import Envelope, ForwardPath, decode
 from mailtools.mail.fields import header_end
-from mailtools.protocol.smtp.transaction import Finish, Message, Transaction, message_of
+from mailtools.protocol.smtp.transaction import (
+    DeliverBy,
+    Finish,
+    Message,
+    Transaction,
+    message_of,
+)
 from mailtools.services.agent import Job
+from mailtools.store.queue_id import arrival, is_id
 from mailtools.trust.tls_required import TlsWish, tls_wish
 
 WHOLE_MOST = 1024 * 1024  # octets of an entry that is kept in memory while it is relayed
@@ -61,7 +69,22 @@ def transaction(
     known = {path.address: path for path in outgoing.envelope.forward_paths}
     chosen = tuple(known.get(path) or ForwardPath(path) for path in paths)
     parameters = outgoing.envelope.parameters
-    return Transaction(job.reverse_path, chosen, outgoing.message, parameters, finish)
+    by = (
+        deliver_by(parameters["BY"], arrival(job.id))
+        if "BY" in parameters and is_id(job.id)
+        else None
+    )
+    return Transaction(job.reverse_path, chosen, outgoing.message, parameters, finish, by)
+
+
+def deliver_by(value: str, arrived: float) -> DeliverBy | None:
+    """Read the parameter BY of a message that arrived then; None for what is none (RFC 2852)."""
+    seconds, _, mode = value.upper().partition(";")
+    try:
+        deadline = arrived + int(seconds)
+    except ValueError:
+        return None
+    return DeliverBy(lambda: int(deadline - time.time()), mode[:1] == "R", mode[1:] == "T")
 
 
 def _outgoing(envelope: Envelope, message: Message, text: bytes) -> Outgoing:

@@ -9,18 +9,20 @@ the next.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol
 
 from mailtools import log
 from mailtools.errors import Failure, SystemTrouble, TlsTrouble
+from mailtools.mail.envelope import REPORT
 from mailtools.mail.report import Report, report_failure
 from mailtools.net.loop import Loop, Task
 from mailtools.protocol.smtp.transaction import Login, Outcome, Transaction
 from mailtools.services.agent import Job
-from mailtools.services.relay import outgoing
-from mailtools.services.relay.connections import Connection, Manner, Pool
+from mailtools.services.relay import by_domain, outgoing
+from mailtools.services.relay.connections import Connection, Manner, Pool, weaker_manners
 from mailtools.services.relay.exchangers import Target
 from mailtools.services.relay.plan import Planner, is_plain
 from mailtools.services.relay.route import Destination, Route, Routes
@@ -30,10 +32,13 @@ from mailtools.services.relay.tls_rules import Planned, TlsRules
 from mailtools.trust.tls_required import TlsWish
 
 if TYPE_CHECKING:
+    from mailtools.mail.tls_report import Applied
     from mailtools.net.dns import Resolver
 
 ADDRESSES_MOST = 5  # addresses tried in one attempt (Postfix's smtp_mx_address_limit)
 SESSIONS_MOST = 2  # of them, hosts that answered (Postfix's smtp_mx_session_limit)
+
+NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 Say = Callable[[Report], None]
 Credentials = Callable[[Route], "Login | None"]
@@ -52,13 +57,20 @@ class Relay:
         credentials: Credentials | None = None,
         rules: TlsRules | None = None,
         signing: Signing | None = None,
+        ignored: Mapping[str, tuple[str, ...]] = NOTHING,
         port: int = 25,
+        sessions: Sessions | None = None,
     ) -> None:
-        """Use `resolver` (made when first needed) for names; `port` is where exchangers listen."""
+        """Use `resolver` (made when first needed) for names; `port` is where exchangers listen.
+
+        `ignored` has the extensions that are not used, by domain or by the host of a route;
+        `sessions` notes for reports how TLS went.
+        """
+        self._sessions = sessions
         self._signing = signing
         self._planner = Planner(pool.me, resolver, rules, port=port)
         self._loop, self._pool, self._routes = loop, pool, routes
-        self._credentials = credentials
+        self._credentials, self._ignored = credentials, ignored
         self.at_work = 0
         """Destinations of jobs under way."""
 
@@ -83,6 +95,7 @@ class Relay:
         for destination, paths in groups.items():
             transaction = outgoing.transaction(job, tuple(paths), loaded, finish)
             attempt = _Attempt(job, transaction, loaded.wish, say)
+            attempt.counts = loaded.envelope.client != REPORT
             self.at_work += 1
             self._loop.spawn(self._guarded(attempt, destination))
 
@@ -122,7 +135,7 @@ class Relay:
                 continue
             if not attempt.open or tried >= ADDRESSES_MOST or sessions >= SESSIONS_MOST:
                 break
-            fitting = replace(manner, policy=policy) if manner.policy != policy else manner
+            fitting = replace(manner, policy=policy) if manner.policy is not policy else manner
             if manner.login and not (manner.login.plaintext or policy.authenticates):
                 fitting = replace(manner, policy=VERIFIED)  # a secret is for its owner only
             connection = yield from self._try(attempt, target, fitting, share)
@@ -140,16 +153,19 @@ class Relay:
                 return open_one
         connection = self._pool.make(target, manner, share)
         yield from self._use(attempt, connection)
-        failed = isinstance(connection.died, TlsTrouble) and not manner.implicit_tls
-        if failed and not manner.policy.mandatory:
+        if self._sessions is not None and manner.policy.applied is not None and attempt.counts:
+            self._sessions.session(manner.policy.applied, connection)
+        for weaker in weaker_manners(manner):
+            if not isinstance(connection.died, TlsTrouble):
+                break
             log.event(
-                "unsecured",
+                "unsecured" if weaker.plain else "unverified",
                 id=attempt.job.id or None,
                 peer=target.peer,
-                reason=connection.died.text if connection.died else None,
+                reason=connection.died.text,
             )
             attempt.stale = False
-            connection = self._pool.make(target, replace(manner, plain=True), share)
+            connection = self._pool.make(target, weaker, share)
             yield from self._use(attempt, connection)
         while connection.engine.exhausted and attempt.open:  # RFC 9422: MAILMAX
             connection = self._pool.make(target, connection.manner, share)
@@ -160,7 +176,7 @@ class Relay:
         reused = connection.engine.transactions > 0
         outcomes: list[Outcome] = yield connection.send(attempt.transaction)
         attempt.stale = reused and connection.died is not None
-        if not attempt.stale:
+        if not attempt.stale and not connection.engine.exhausted:
             attempt.asked.add(connection.target)
         attempt.take(outcomes)
         log.event(
@@ -185,13 +201,23 @@ class Relay:
 
     def _manner(self, destination: Destination) -> Task[Manner]:
         route = destination.route
+        ignored = by_domain.find(self._ignored, route.host if route else destination.domain) or ()
         if route is None:
-            return Manner(OPPORTUNISTIC)
+            return Manner(OPPORTUNISTIC, ignored=ignored)
         login: Login | None = None
         if self._credentials is not None:
             credentials = self._credentials
             login = yield self._loop.in_thread(lambda: credentials(route))
-        return Manner(OPPORTUNISTIC, route.lmtp, route.implicit_tls, login, loops=False)
+        return Manner(
+            OPPORTUNISTIC, route.lmtp, route.implicit_tls, login, loops=False, ignored=ignored
+        )
+
+
+class Sessions(Protocol):
+    """Who notes for reports how TLS went (services/reports/tls_data.py)."""
+
+    def session(self, applied: Applied, connection: Connection) -> None:
+        """Note a session under a policy."""
 
 
 class _Attempt:
@@ -201,6 +227,8 @@ class _Attempt:
         self.job, self.wish = job, wish
         self.stale = False
         """The connection used last had been idle, and died: that says nothing of the peer."""
+        self.counts = True
+        """How TLS goes is noted for reports: not for reports themselves (RFC 8460 3)."""
         self.asked: set[Target] = set()
         self._say = say
         self._first = transaction

@@ -242,9 +242,12 @@ class Pool:
     def _serve(self, session: Session, slot: int) -> None:
         waiting = select.epoll()
         waiting.register(self._stop_in, select.EPOLLIN)
-        for sock in self._sockets:
-            # Exclusive: a connection wakes one process, not all of them.
-            waiting.register(sock, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        try:
+            for sock in self._sockets:
+                # Exclusive: a connection wakes one process, not all of them.
+                waiting.register(sock, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        except ValueError:
+            return  # it ended before it began: the sockets are let go
         by_fd = {sock.fileno(): sock for sock in self._sockets}
         user = os.geteuid()
         served = 0

@@ -1,4 +1,4 @@
-"""One small file by HTTPS from a named host: what MTA-STS needs of the web (RFC 8461 3.3)."""
+"""One small file by HTTPS from a named host (MTA-STS, RFC 8461 3.3), or to it (RFC 8460 5.4)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from mailtools.errors import ConnectionDied, NoAnswer, TlsTrouble
 
+ANSWER_MOST = 1024 * 1024  # octets of an answer that nobody reads
 TIMEOUT = 30.0  # seconds for each step; the RFC suggests a minute in all
 
 
@@ -27,26 +28,61 @@ def fetch(
     The certificate must be valid for `host`; redirects are not followed (RFC 8461 3.3); more than
     `most` octets are refused. Raises NoAnswer, TlsTrouble, ConnectionDied.
     """
+    with _connected(host, addresses, port, timeout) as sock:
+        head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        return _ask(sock, host, path, context, request=head.encode("ascii"), most=most)
+
+
+def post(
+    host: str,
+    path: str,
+    addresses: Iterable[str],
+    context: ssl.SSLContext,
+    *,
+    body: bytes,
+    kind: str,
+    port: int = 443,
+    timeout: float = TIMEOUT,
+) -> None:
+    """Post `body`, of the media type `kind`, to `https://host/path`, as `fetch` gets.
+
+    Any answer of 200 to 299 is well. Raises NoAnswer, TlsTrouble, ConnectionDied.
+    """
+    named = host if port == 443 else f"{host}:{port}"
+    with _connected(host, addresses, port, timeout) as sock:
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: {named}\r\nConnection: close\r\n"
+            f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        request = head.encode("ascii") + body
+        _ask(sock, host, path, context, request=request, most=ANSWER_MOST)
+
+
+def _connected(host: str, addresses: Iterable[str], port: int, timeout: float) -> socket.socket:
     failure: Exception | None = None
     for address in addresses:
         try:
-            sock = socket.create_connection((address, port), timeout)
+            return socket.create_connection((address, port), timeout)
         except OSError as error:
             failure = error
-            continue
-        with sock:
-            return _get(sock, host, path, context, most)
     raise NoAnswer(f"https://{host} does not answer: {failure or 'it has no address'}")
 
 
-def _get(sock: socket.socket, host: str, path: str, context: ssl.SSLContext, most: int) -> bytes:
+def _ask(
+    sock: socket.socket,
+    host: str,
+    path: str,
+    context: ssl.SSLContext,
+    *,
+    request: bytes,
+    most: int,
+) -> bytes:
     try:
         with context.wrap_socket(sock, server_hostname=host) as tls:
-            request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-            tls.sendall(request.encode("ascii"))
+            tls.sendall(request)
             response = http.client.HTTPResponse(tls)
             response.begin()
-            if response.status != 200:
+            if not _is_well(request, response.status):
                 raise NoAnswer(f"https://{host}{path} said {response.status} {response.reason}")
             data = response.read(most + 1)
     except ssl.SSLError as error:
@@ -57,3 +93,7 @@ def _get(sock: socket.socket, host: str, path: str, context: ssl.SSLContext, mos
     if len(data) > most:
         raise ConnectionDied(f"https://{host}{path} has more than {most} octets")
     return data
+
+
+def _is_well(request: bytes, status: int) -> bool:
+    return status == 200 or (request.startswith(b"POST") and 200 <= status < 300)

@@ -103,9 +103,9 @@ def tls_places(domain: str, lookup: Lookup) -> Places:
 
 
 def _host(address: str) -> str:
-    """Give the domain of an address, A-labels in lower case; "" for what is no address."""
+    """Give the domain of an address, A-labels in lower case; "" for one that we cannot write to."""
     try:
         host = ascii_domain(parse_address(address).domain).rstrip(".")
     except BadAddress:
         return ""
-    return host if is_name(host) else ""
+    return host if is_name(host) and address.isascii() else ""

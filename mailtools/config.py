@@ -72,8 +72,8 @@ dnsbl-threshold | number | 1 | smtpd-accept | The sum of weights from which a cl
 content-programs | lines | none | smtpd-accept | Programs that look at each message before it is \
 taken, a command line each: smtpd-accept(8).
 milters | lines | none | smtpd-accept | Milters that have a say in each session, as Postfix writes \
-them: `inet:host:port` or `unix:/path`, then what is done without one's answer (`tempfail`, `accept`, \
-`reject`, `quarantine`) and how long an answer may take: smtpd-accept(8).
+them: `inet:host:port` or `unix:/path`, then what is done without one's answer (`tempfail`, \
+`accept`, `reject`, `quarantine`) and how long an answer may take: smtpd-accept(8).
 milter-exempt | lines | none | smtpd-accept | Addresses and networks of clients that milters are \
 not asked about.
 greylist | duration | 0 | smtpd-accept | How long a sender nobody knows must wait before it comes \

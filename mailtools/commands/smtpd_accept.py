@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mailtools.services.reception.budget import Budget
     from mailtools.services.reception.intake import Entries
 
+    from mailtools.services.reception.milter_session import Milters
 
 @command("smtpd-accept")
 @etc_option
@@ -158,6 +159,7 @@ def build(
         crowd=_crowd(config, listener=listener),
         tarpit=config.seconds("tarpit"),
     )
+        milters=_milters(config, listener=listener),
     settings = Settings(
         name=me,
         size=config.octets("message-size"),
@@ -187,6 +189,14 @@ def _belief(config: Config, queue: str, home: str, *, listener: bool) -> Belief 
     mode = config.line("checks")
     if mode not in ("off", "mark", "enforce"):
         config.fault("checks", 1, f"{mode!r} is none of off, mark, enforce")
+def _milters(config: Config, *, listener: bool) -> Milters | None:
+    if not config.lines("milters"):
+        return None
+    from mailtools.commands.milters import milters_of  # few sites have any
+
+    return milters_of(config, ready=listener)
+
+
     if mode == "off":
         return None
     from mailtools.commands.beliefs import belief_of  # DNS and cryptography: 150 ms

@@ -50,8 +50,8 @@ def reply(code: int, status: str, *lines: str) -> Reply:
 
 
 def reply_to(failure: Failure) -> Reply:
-    """Say a failure as a reply: the one place where failures meet the wire."""
-    return reply(failure.reply, failure.status, failure.text)
+    """Say a failure as a reply, a line for each of its text: where failures meet the wire."""
+    return reply(failure.reply, failure.status, *failure.text.split("\n"))
 
 
 def one_line(text: str) -> str:

@@ -83,22 +83,27 @@ class Screened:
         """Take the programs, where messages go, and what the programs are told of the peer."""
         self._content, self._queue, self._told = content, queue, told
 
-    def begin(self, envelope: Envelope) -> ScreenedEntry:
+    def begin(self, envelope: Envelope, id_: str = "") -> ScreenedEntry:
         """Begin an entry: nothing is in the queue before its `commit`."""
-        return ScreenedEntry(self._content, self._queue, envelope, self._told)
+        return ScreenedEntry(self._content, self._queue, envelope, self._told, id_)
 
 
 class ScreenedEntry:
     """A message on its way to the programs, and then into the queue."""
 
     def __init__(
-        self, content: Content, queue: Queue, envelope: Envelope, told: Mapping[str, str]
+        self,
+        content: Content,
+        queue: Queue,
+        envelope: Envelope,
+        told: Mapping[str, str],
+        id_: str = "",
     ) -> None:
         """Take what `Screened` was given, and the envelope."""
         self._content, self._queue, self._envelope = content, queue, envelope
         self._told = told
         self._kept = Scratch(f"{queue.path}/tmp")
-        self.id = queue.new_id(time.time())
+        self.id = id_ or queue.new_id(time.time())
         self.size = 0
         """Octets of the message so far."""
 
@@ -113,7 +118,8 @@ class ScreenedEntry:
         self._kept.close()
         told = {**self._told, **_environment(self._envelope)}
         text, said = self._content.examine(text, self.id, told)
-        parameters = {**self._envelope.parameters, SCREENED: " ".join(said)}
+        parameters = dict(self._envelope.parameters)
+        parameters[SCREENED] = " ".join((parameters.get(SCREENED, ""), *said)).strip()
         if any(each.endswith(f":{FOR_JUNK}") for each in said):
             parameters[JUNK] = ""
         envelope = self._envelope._replace(parameters=parameters)

@@ -43,7 +43,7 @@ class NewEntry(Protocol):
         """Add a piece."""
 
     def commit(self, *, held: str = "") -> str:
-        """Put it into the queue, durably; give its ID."""
+        """Put it into the queue, durably; give its ID, "" where a milter lets it vanish."""
 
     def abort(self) -> None:
         """Throw it away; never raises."""
@@ -52,8 +52,8 @@ class NewEntry(Protocol):
 class Entries(Protocol):
     """Where messages go."""
 
-    def begin(self, envelope: Envelope) -> NewEntry:
-        """Begin an entry."""
+    def begin(self, envelope: Envelope, id_: str = "") -> NewEntry:
+        """Begin an entry; `id_` is a fresh ID, where it has one by now."""
 
 
 class Intake:
@@ -126,6 +126,8 @@ class Intake:
         assert self._writer is not None
         size = self._writer.size
         id_ = self._commit(self._writer)
+        if not id_:
+            return f"Ok: queued as {self.id}"  # the peer is not to know
         log.event(
             "queued",
             id=id_,

@@ -14,7 +14,7 @@ from mailtools.errors import Failure, Usage
 from mailtools.net.drive import drive
 from mailtools.net.session import Peer
 from mailtools.protocol.smtp.server import SmtpServer
-from mailtools.services.reception.session import Reception
+from mailtools.services.reception.service import session_of
 
 if TYPE_CHECKING:
     from mailtools.mail.address import Address
@@ -57,11 +57,13 @@ def rehearse(service: SmtpService, stream: Stream, address: str, hello: str, tel
     if service.implicit_tls:
         assert service.tls is not None
         stream.start_tls(service.tls())
-    engine = SmtpServer(session, settings)
-    if hello:
-        verb = "LHLO" if settings.lmtp else "EHLO"
-        engine.receive(f"{verb} {hello}\r\n".encode("utf-8", "surrogateescape"))
-    drive(engine, stream, service.tls)
+    with session_of(policy, stream, peer, tell) as real:
+        session = Rehearsed(real, stranger, tell)
+        engine = SmtpServer(session, settings)
+        if hello:
+            verb = "LHLO" if settings.lmtp else "EHLO"
+            engine.receive(f"{verb} {hello}\r\n".encode("utf-8", "surrogateescape"))
+        drive(engine, stream, service.tls)
 
 
 class Rehearsed:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mailtools.errors import Failure
@@ -48,8 +49,8 @@ class SmtpService:
             assert self.tls is not None
             stream.start_tls(self.tls())
         try:
-            engine = SmtpServer(Reception(self.policy, stream, found), self.settings)
-            drive(engine, stream, self.tls)
+            with session_of(self.policy, stream, found) as session:
+                drive(SmtpServer(session, self.settings), stream, self.tls)
         finally:
             if self.policy.crowd is not None:
                 self.policy.crowd.leave()
@@ -57,6 +58,26 @@ class SmtpService:
 
 def preload() -> None:
     """Load what a session needs later than its banner: a listener does it before it forks."""
+@contextmanager
+def session_of(
+    policy: Policy, stream: Stream, peer: Peer, tell: Callable[[str], None] | None = None
+) -> Iterator[Session]:
+    """Make what answers the engine's questions, and end it behind the session.
+
+    `tell` is told what milters say.
+    """
+    if policy.milters is None:
+        yield Reception(policy, stream, peer)
+        return
+    from mailtools.services.reception.milter_reception import MilterReception  # few sites have any
+
+    session = MilterReception(policy.milters, policy, stream, peer, tell)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
     import mailtools.services.access.app_passwords
     import mailtools.services.access.checkpassword
     import mailtools.services.access.login

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from mailtools.services.reception.budget import Budget
     from mailtools.services.reception.intake import Entries, HeaderWork
     from mailtools.services.reception.submission import Submission
+    from mailtools.services.reception.milter_session import Milters
+    from mailtools.services.reception.received import Hop
     from mailtools.store.queue import Queue
 
 PATHS_TOLD = 20  # recipients that a log line names
@@ -90,6 +92,8 @@ class Policy(NamedTuple):
     budget: Budget | None = None
     """What authenticated users may send in an hour."""
     crowd: Crowd | None = None
+    milters: Milters | None = None
+    """Who has a say in each step (milter_reception.py)."""
     """How many connections and messages a client's network may have."""
     tarpit: float = 0.0
     """Seconds, at most, that a peer waits for the answer to a further mistake."""
@@ -149,6 +153,11 @@ class Reception:
     def greet(self, *, early: bool) -> None:
         """Turn away who talks before the greeting, or comes too often."""
         crowd = self._crowd()
+    @property
+    def known(self) -> tuple[Peer, Account | None, Stranger | None]:
+        """Whom the session is with, as far as that is known."""
+        return self._peer, self._account, self._stranger
+
         if crowd is not None:
             self._keep_to(crowd.enter(self._peer.address))
         if early and not self.trusted:
@@ -268,6 +277,10 @@ class Reception:
     def data(self) -> Sink:
         """Give where the message goes."""
         from mailtools.services.reception.intake import Intake  # at the first message
+    def forget(self, forward_path: Address) -> None:
+        """Drop the forward-path that was just added."""
+        self._paths.pop(str(forward_path), None)
+
         from mailtools.services.reception.received import Hop, protocol_name
 
         policy, peer = self._policy, self._peer

@@ -1,0 +1,50 @@
+"""What the control files say about milters, for smtpd-accept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mailtools import __version__
+from mailtools.commands.parts import networks_of
+from mailtools.config import duration
+from mailtools.services.reception.belief import patient
+from mailtools.services.reception.milter_link import read_milter
+from mailtools.services.reception.milter_session import Milters
+from mailtools.trust.iprev import check_iprev
+
+if TYPE_CHECKING:
+    from mailtools.config import Config
+    from mailtools.trust.iprev import IprevResult
+
+PATIENCE = 10.0  # seconds for a client's name: the greeting waits meanwhile
+
+
+def milters_of(config: Config, *, ready: bool) -> Milters | None:
+    """Make the milters, None where there are none; faults of the settings are noted in `config`.
+
+    `ready`: processes will be forked from this one, so what is heavy is loaded now.
+    """
+    rows = []
+    for number, line in enumerate(config.lines("milters"), 1):
+        try:
+            rows.append(read_milter(line, duration))
+        except ValueError as fault:
+            config.fault("milters", number, str(fault))
+    if not rows:
+        return None
+    from mailtools.net.dns import Resolver
+
+    if ready:
+        import mailtools.services.reception.milter_reception  # noqa: F401
+    lookup = Resolver(config.line("resolver"), timeout=3.0).lookup
+
+    def iprev(address: str) -> IprevResult:
+        return check_iprev(address, patient(lookup, PATIENCE))
+
+    return Milters(
+        tuple(rows),
+        me=config.line("me"),
+        version=f"mailtools {__version__}",
+        exempt=networks_of(config, "milter-exempt"),
+        iprev=iprev,
+    )

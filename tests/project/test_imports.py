@@ -70,3 +70,8 @@ def test_no_dataclass_on_the_way_to_a_banner(command: str) -> None:
     # Each costs as much as five NamedTuples, or thirty plain classes.
     module = f"mailtools.commands.{command.replace('-', '_')}"
     assert "dataclasses" not in loaded_by(f"import {module}")
+
+
+def test_who_has_no_milters_pays_nothing_for_them() -> None:
+    module = "mailtools.commands.smtpd_accept"
+    assert not [n for n in loaded_by(f"import {module} as c; c.preload()") if "milter" in n]

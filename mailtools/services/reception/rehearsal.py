@@ -19,7 +19,7 @@ from mailtools.services.reception.service import session_of
 if TYPE_CHECKING:
     from mailtools.mail.address import Address
     from mailtools.net.stream import Stream
-    from mailtools.protocol.smtp.session import Sink
+    from mailtools.protocol.smtp.session import Session, Sink
     from mailtools.services.reception.belief import Stranger
     from mailtools.services.reception.service import SmtpService
 
@@ -51,7 +51,6 @@ def rehearse(service: SmtpService, stream: Stream, address: str, hello: str, tel
     """
     policy, peer = service.policy, Peer(address)
     stranger = policy.belief.meet(address, "") if policy.belief is not None else None
-    session = Rehearsed(Reception(policy, stream, peer), stranger, tell)
     # A script says all at once.
     settings = service.settings._replace(synchronous=False, greet_delay=0.0)
     if service.implicit_tls:
@@ -69,7 +68,7 @@ def rehearse(service: SmtpService, stream: Stream, address: str, hello: str, tel
 class Rehearsed:
     """A Reception (protocol/smtp/session.py) that tells what each step found."""
 
-    def __init__(self, reception: Reception, stranger: Stranger | None, tell: Tell) -> None:
+    def __init__(self, reception: Session, stranger: Stranger | None, tell: Tell) -> None:
         """Take the session, its peer where it is judged, and where to tell it."""
         self._reception, self._stranger, self._tell = reception, stranger, tell
         self._hello = ""

@@ -20,6 +20,8 @@ from mailtools.services.reception.session import Policy, Reception
 if TYPE_CHECKING:
     import ssl
 
+    from mailtools.protocol.smtp.session import Session
+
 
 class SmtpService:
     """All that sessions share; call it with a stream and its peer to serve one."""
@@ -56,8 +58,6 @@ class SmtpService:
                 self.policy.crowd.leave()
 
 
-def preload() -> None:
-    """Load what a session needs later than its banner: a listener does it before it forks."""
 @contextmanager
 def session_of(
     policy: Policy, stream: Stream, peer: Peer, tell: Callable[[str], None] | None = None
@@ -78,6 +78,8 @@ def session_of(
         session.close()
 
 
+def preload() -> None:
+    """Load what a session needs later than its banner: a listener does it before it forks."""
     import mailtools.services.access.app_passwords
     import mailtools.services.access.checkpassword
     import mailtools.services.access.login

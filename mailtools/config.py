@@ -78,6 +78,8 @@ milter-exempt | lines | none | smtpd-accept | Addresses and networks of clients 
 not asked about.
 greylist | duration | 0 | smtpd-accept | How long a sender nobody knows must wait before it comes \
 again; 0 for never.
+greylist-exempt | lines | none | smtpd-accept | Who never waits: networks, and domains that SPF, \
+DKIM or DMARC proves.
 dmarc-reports | flag | no | smtpd-accept, report-send | Whether what DMARC finds is noted where \
 the author's domain asks for reports, and sent to it each day.
 tls-reports | flag | no | relay-send, report-send | Whether the outcome of TLS with exchangers is \
@@ -95,6 +97,14 @@ routes | map | none | relay-send | Where mail for a domain goes instead of its e
 tls-policy | map | none | relay-send | What is asked of TLS for a domain or the host of a \
 route: `domain:none`, `may`, `encrypt`, `verify` or `dane`; an empty domain is all, `.domain` its \
 subdomains. Elsewhere DANE and MTA-STS decide.
+sender-routes | map | none | relay-send | Where mail of a sender goes, in the same writing: \
+`user@domain:host:port`, `domain:host:port`, `.domain`, `<>` for bounces. What routes says of the \
+recipient's domain goes before, its smarthost for all comes after.
+source-addresses | map | none | relay-send | From which address of this host mail goes out, and \
+the name it greets by: `domain:IPv4,IPv6 name` by sender as in sender-routes, `to domain:…` by \
+where it goes.
+ipv6 | line | auto | relay-send | Whether mail goes out by IPv6: `yes`, `no` where IPv4 leads \
+there, or `auto`: the same where our address has no name in DNS that leads back to it.
 ignored-offers | map | none | relay-send | SMTP extensions that are not used with a domain or the \
 host of a route, though it offers them: `domain:CHUNKING PIPELINING`; an empty domain is all, \
 `.domain` its subdomains.

@@ -6,11 +6,12 @@ import time
 from typing import TYPE_CHECKING
 
 from mailtools.errors import BadAddress, Misconfigured
-from mailtools.mail.address import ascii_domain
+from mailtools.mail.address import ascii_domain, parse_domain
 from mailtools.net.dns import Resolver
+from mailtools.services.access.networks import Networks, is_network
 from mailtools.services.reception.belief import Belief
 from mailtools.services.reception.client_lists import ClientLists
-from mailtools.services.reception.greylist import Greylist
+from mailtools.services.reception.greylist import Exempt, Greylist
 from mailtools.trust import keys
 from mailtools.trust.dnsbl import parse_list
 
@@ -41,7 +42,7 @@ def belief_of(config: Config, *, spool: str, home: str, ready: bool) -> Belief:
         quarantine=one_of(config, "dmarc-quarantine", ("junk", "mark", "reject")),
         arc_trusted=frozenset(_domains(config, "arc-trusted")),
         lists=ClientLists(lists, threshold) if lists else None,
-        greylist=Greylist(f"{spool}/greylist", delay) if delay else None,
+        greylist=Greylist(f"{spool}/greylist", delay, exempt=exempt_of(config)) if delay else None,
         reports=_reports(config, f"{spool}/reports") if config.flag("dmarc-reports") else None,
     )
 
@@ -51,6 +52,20 @@ def _reports(config: Config, folder: str) -> DmarcData:
     from mailtools.store.report_data import Collected
 
     return DmarcData(Collected(folder, "dmarc", config.octets("reports-size")), time.time)
+
+
+def exempt_of(config: Config) -> Exempt:
+    """Read who is never greylisted: networks, and domains."""
+    networks, domains = [], set()
+    for number, text in enumerate(config.lines("greylist-exempt"), 1):
+        if is_network(text):
+            networks.append(text)
+            continue
+        try:
+            domains.add(parse_domain(ascii_domain(text)))
+        except BadAddress:
+            config.fault("greylist-exempt", number, f"{text!r} is neither a network nor a domain")
+    return Exempt(Networks(networks), frozenset(domains))
 
 
 def one_of(config: Config, name: str, words: tuple[str, ...]) -> str:

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from mailtools.net.crowd import Crowd
     from mailtools.services.reception.belief import Belief
     from mailtools.services.reception.budget import Budget
+    from mailtools.services.reception.greylist import Correspondents
     from mailtools.services.reception.intake import Entries
-
     from mailtools.services.reception.milter_session import Milters
+
 
 @command("smtpd-accept")
 @etc_option
@@ -98,6 +99,7 @@ def _rehearse(
     from dataclasses import replace
     from tempfile import TemporaryDirectory
 
+    from mailtools.commands.beliefs import exempt_of
     from mailtools.net.session import Peer, run_session
     from mailtools.net.stream import Stream
     from mailtools.services.reception.greylist import Greylist
@@ -110,7 +112,8 @@ def _rehearse(
         Queue(queue).create()
         belief = service.policy.belief
         if belief is not None and belief.greylist is not None:
-            real = Greylist(f"{spool}/greylist", config.seconds("greylist"), frozen=True)
+            delay, exempt = config.seconds("greylist"), exempt_of(config)
+            real = Greylist(f"{spool}/greylist", delay, frozen=True, exempt=exempt)
             service.policy = service.policy._replace(belief=replace(belief, greylist=real))
         stream = Stream()
 
@@ -156,10 +159,11 @@ def build(
         screen=_screen(config, queue),
         belief=None if submission or lmtp else _belief(config, queue, home, listener=listener),
         budget=None if lmtp else _budget(config, queue, home),
+        milters=_milters(config, listener=listener),
         crowd=_crowd(config, listener=listener),
         tarpit=config.seconds("tarpit"),
+        correspondents=_correspondents(config, queue),
     )
-        milters=_milters(config, listener=listener),
     settings = Settings(
         name=me,
         size=config.octets("message-size"),
@@ -185,10 +189,6 @@ def _screen(config: Config, queue: str) -> Callable[[Mapping[str, str]], Entries
     return lambda told: Screened(content, entries, told)
 
 
-def _belief(config: Config, queue: str, home: str, *, listener: bool) -> Belief | None:
-    mode = config.line("checks")
-    if mode not in ("off", "mark", "enforce"):
-        config.fault("checks", 1, f"{mode!r} is none of off, mark, enforce")
 def _milters(config: Config, *, listener: bool) -> Milters | None:
     if not config.lines("milters"):
         return None
@@ -197,11 +197,23 @@ def _milters(config: Config, *, listener: bool) -> Milters | None:
     return milters_of(config, ready=listener)
 
 
+def _belief(config: Config, queue: str, home: str, *, listener: bool) -> Belief | None:
+    mode = config.line("checks")
+    if mode not in ("off", "mark", "enforce"):
+        config.fault("checks", 1, f"{mode!r} is none of off, mark, enforce")
     if mode == "off":
         return None
     from mailtools.commands.beliefs import belief_of  # DNS and cryptography: 150 ms
 
     return belief_of(config, spool=os.path.dirname(queue), home=home, ready=listener)
+
+
+def _correspondents(config: Config, queue: str) -> Correspondents | None:
+    if not config.seconds("greylist"):
+        return None
+    from mailtools.services.reception.greylist import Correspondents
+
+    return Correspondents(f"{os.path.dirname(queue)}/greylist")
 
 
 def _budget(config: Config, queue: str, home: str) -> Budget | None:

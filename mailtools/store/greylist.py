@@ -2,6 +2,7 @@
 
     greylist/first/ab/cdef…   when a sender, a recipient and a client were first seen together
     greylist/known/ab/cdef…   when a client was last known to be good
+    greylist/wrote/ab/cdef…   when somebody here last wrote to an address
 
 The name is a hash of the text, which is the content: `grep -r` finds it. Nothing is synced: a mark
 that a power cut takes costs a sender one more wait. Old ones go when their folder gets a new one.
@@ -52,26 +53,32 @@ class Marks:
             disk.make_directory(folder)
             disk.create(path, content)
         disk.set_mtime(path, now)
-        self._sweep(folder, now)
+        sweep(folder, now, self._lifetime)
 
     def _place(self, text: str) -> str:
-        name = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        return f"{self._path}/{name[:2]}/{name[2:]}"
+        return place_of(self._path, text)
 
-    def _sweep(self, folder: str, now: float) -> None:
-        """Remove what is older than its lifetime, once in a while."""
-        stamp = f"{folder}/{_SWEPT}"
+
+def place_of(path: str, text: str) -> str:
+    """Give the file that `text` has in a folder: its name is a hash."""
+    name = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return f"{path}/{name[:2]}/{name[2:]}"
+
+
+def sweep(folder: str, now: float, lifetime: float) -> None:
+    """Remove what nobody touched for `lifetime` seconds, once in a while."""
+    stamp = f"{folder}/{_SWEPT}"
+    try:
+        if now - os.stat(stamp).st_mtime < SWEEP:
+            return
+    except FileNotFoundError:
+        disk.create(stamp)
+    disk.set_mtime(stamp, now)
+    for name in os.listdir(folder):
+        path = f"{folder}/{name}"
         try:
-            if now - os.stat(stamp).st_mtime < SWEEP:
-                return
+            old = now - os.stat(path).st_mtime >= lifetime
         except FileNotFoundError:
-            disk.create(stamp)
-        disk.set_mtime(stamp, now)
-        for name in os.listdir(folder):
-            path = f"{folder}/{name}"
-            try:
-                old = now - os.stat(path).st_mtime >= self._lifetime
-            except FileNotFoundError:
-                continue  # another process swept it
-            if old and name != _SWEPT:
-                disk.remove(path)
+            continue  # another process swept it
+        if old and name != _SWEPT:
+            disk.remove(path)

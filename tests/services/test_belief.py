@@ -38,6 +38,8 @@ ZONE = {
     ("six.test", "AAAA"): "2001:db8::1",
     ("strict.test", "A"): "192.0.2.7",
     ("mail.test", "MX"): "10 mx.test",
+    ("proved.test", "A"): "203.0.113.9",
+    ("proved.test", "TXT"): "v=spf1 a -all",
     ("null.test", "MX"): "0 ",
     ("null.test", "A"): "192.0.2.1",
     ("text.test", "TXT"): "nothing else",
@@ -306,6 +308,51 @@ def test_who_passes_dmarc_is_known(dns: Dns, queue: Queue, tmp_path: Path, log: 
     signed = sign(header, hashes, [Signer("strict.test", "s", KEY)], NOW) + header
     take(belief, queue, signed + b"\n" + body)
     meet(belief).rcpt("mx.test", "new@strict.test", BOB)
+
+
+def signed_by_strict(text: bytes) -> bytes:
+    header, body = split_message(text)
+    hashes = BodyHashes([SIGNING_FORM])
+    hashes.update(body)
+    return sign(header, hashes, [Signer("strict.test", "s", KEY)], NOW) + header + b"\n" + body
+
+
+def test_whom_spf_proves_waits_at_the_end_unless_the_message_proves_more(
+    dns: Dns, queue: Queue, tmp_path: Path, log: list[str]
+) -> None:
+    greylist, now = Greylist(str(tmp_path / "greylist"), 300), [float(NOW)]
+    belief = belief_of(dns, queue, greylist=greylist, clock=lambda: now[0])
+    meet(belief).rcpt("mx.test", "a@proved.test", BOB)
+    with pytest.raises(PolicyRefused, match="Greylisted") as refused:
+        take(belief, queue, text_of("a@proved.test"), "a@proved.test")
+    assert refused.value.reply == 451
+    assert list(queue.new()) == []
+    for day in (2, 1, 1):  # mail that strict.test signed was good before, wherever it came from
+        greylist.note(["strict.test"], "good", NOW - day * 86400)
+    take(belief, queue, signed_by_strict(text_of("a@proved.test")), "a@proved.test")
+    (entry,) = queue.new()
+    os.unlink(entry.path)
+    now[0] += 300
+    take(belief, queue, text_of("a@proved.test"), "a@proved.test")
+
+
+def test_what_is_taken_and_what_is_refused_makes_a_standing(
+    dns: Dns, queue: Queue, tmp_path: Path, log: list[str]
+) -> None:
+    greylist = Greylist(str(tmp_path / "greylist"), 300)
+    greylist.vouch("203.0.113.0/24", NOW)
+    belief = belief_of(dns, queue, greylist=greylist)
+    meet(belief).rcpt("mx.test", "a@x.test", BOB)
+    for _ in range(2):
+        with pytest.raises(PolicyRefused):
+            take(belief, queue, text_of("a@strict.test"), "a@x.test")
+    with pytest.raises(PolicyRefused, match="Greylisted"):
+        meet(belief).rcpt("mx.test", "a@x.test", BOB)
+    take(belief, queue, signed_by_strict(text_of("a@strict.test")), "a@x.test")
+    notes = (tmp_path / "greylist/standing").glob("*/[!s]*")
+    words = {path.read_text().split("\n")[0]: path.read_text().split()[1:] for path in notes}
+    assert words["strict.test"] == [str(NOW // 86400), "good"]
+    assert words["203.0.113.0/24"] == [str(NOW // 86400), "bad"] * 2 + [str(NOW // 86400), "good"]
 
 
 @pytest.mark.parametrize("address", ["", "unix:/x", "[UNAVAILABLE]"])

@@ -5,8 +5,21 @@ from pathlib import Path
 import pytest
 
 from mailtools.errors import Failure
+from mailtools.services.access.networks import Networks
 from mailtools.services.reception import greylist as greylists
-from mailtools.services.reception.greylist import KNOWN_FOR, RETURN_MOST, Greylist, client_name
+from mailtools.services.reception.greylist import (
+    BAD,
+    GOOD,
+    KNOWN_FOR,
+    RETURN_MOST,
+    STANDING_FOR,
+    WROTE_FOR,
+    Correspondents,
+    Exempt,
+    Greylist,
+    Sender,
+    client_name,
+)
 from mailtools.store.greylist import SWEEP, Marks
 
 NOW = 1_700_000_000.0
@@ -20,6 +33,8 @@ def grey(tmp_path: Path) -> Greylist:
 
 def wait(grey: Greylist, client: str, sender: str, now: float, to: str = BOB) -> int:
     """How long a sender is told to wait; 0: not at all."""
+    if grey.knows(Sender("192.0.2.77", client, sender), now):
+        return 0
     try:
         grey.check(client, sender, to, now)
     except Failure as failure:
@@ -98,3 +113,70 @@ def test_old_marks_are_swept(tmp_path: Path) -> None:
     assert all(marks.find(text, NOW + SWEEP) is None for text in texts)
     assert "later" in left
     assert sum(1 for _ in tmp_path.glob("*/*")) < 1200
+
+
+# -- standing -------------------------------------------------------------------------------------
+
+DAY = 86400.0
+
+
+def test_good_mail_on_several_days_makes_a_good_standing(grey: Greylist) -> None:
+    for day in (0, 0, 0):
+        grey.note(["x.test", "192.0.2.0/24"], GOOD, NOW + day * DAY)
+    assert not grey.trusts(["x.test"], NOW)  # all on one day
+    grey.note(["x.test"], GOOD, NOW + DAY)
+    assert grey.trusts(["y.test", "x.test"], NOW + DAY)
+    assert not grey.trusts(["y.test"], NOW + DAY)
+    assert not grey.trusts(["192.0.2.0/24"], NOW + DAY)
+    assert wait(grey, "x.test", "a@x.test", NOW + DAY) == 0
+    assert not grey.trusts(["x.test"], NOW + STANDING_FOR + 2 * DAY)  # long ago
+
+
+def test_junk_takes_it_away_and_makes_who_is_known_wait_again(grey: Greylist) -> None:
+    grey.vouch("x.test", NOW)
+    assert wait(grey, "x.test", "a@x.test", NOW) == 0
+    for _ in range(2):
+        grey.note(["x.test"], BAD, NOW)
+    assert wait(grey, "x.test", "a@x.test", NOW) == 300
+    assert wait(grey, "x.test", "a@x.test", NOW + 300) == 0
+    assert wait(grey, "x.test", "b@x.test", NOW + 300) == 300  # known, and not believed
+    for day in range(6):
+        for _ in range(5):
+            grey.note(["x.test"], GOOD, NOW + day * DAY)
+    assert wait(grey, "x.test", "a@x.test", NOW + 6 * DAY) == 0
+
+
+def test_a_flood_leaves_a_small_file(grey: Greylist, tmp_path: Path) -> None:
+    for day in range(60):
+        for _ in range(30):
+            grey.note(["x.test"], GOOD, NOW + day * DAY)
+    (path,) = (tmp_path / "greylist/standing").glob("*/[!s]*")
+    lines = path.read_text().splitlines()
+    assert lines[0] == "x.test"
+    assert len(lines) <= 202
+    assert lines[-1] == f"{int(NOW // DAY) + 59} good"
+
+
+def test_who_was_written_to_never_waits(grey: Greylist, tmp_path: Path) -> None:
+    Correspondents(str(tmp_path / "greylist")).note(["Friend@x.test"], NOW)
+    assert wait(grey, "192.0.2.0/24", "friend@X.test", NOW + WROTE_FOR - 1) == 0
+    assert wait(grey, "192.0.2.0/24", "other@x.test", NOW) == 300
+    forged = Sender("192.0.2.77", "192.0.2.0/24", "friend@x.test", forged=True)
+    assert not grey.knows(forged, NOW)
+
+
+def test_who_is_exempt_never_waits(tmp_path: Path) -> None:
+    exempt = Exempt(Networks(["192.0.2.0/24"]), frozenset(("pool.test",)))
+    grey = Greylist(str(tmp_path / "greylist"), 300, exempt=exempt)
+    assert grey.knows(Sender("192.0.2.9", "192.0.2.0/24", "a@x.test"), NOW)
+    assert grey.knows(Sender("198.51.100.1", "pool.test", "a@pool.test"), NOW)
+    assert not grey.knows(Sender("198.51.100.1", "x.test", "a@pool.test"), NOW)
+    assert grey.trusts(["pool.test"], NOW)
+
+
+def test_a_torn_note_counts_nothing(grey: Greylist, tmp_path: Path) -> None:
+    grey.note(["x.test"], GOOD, NOW)
+    (path,) = (tmp_path / "greylist/standing").glob("*/[!s]*")
+    path.write_bytes(b"x.test\nnonsense\n-1 good\n\xff bad\n99 bad")
+    assert not grey.trusts(["x.test"], NOW)
+    grey.note(["x.test"], GOOD, NOW)

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 from mailtools.errors import BadAddress, DnsTrouble, PolicyRefused
 from mailtools.mail.address import ascii_domain, is_literal
 from mailtools.services.reception.client_lists import ClientLists
-from mailtools.services.reception.greylist import Greylist, client_name
+from mailtools.services.reception.greylist import Greylist, Sender, client_name
 from mailtools.services.reception.judgement import Case, Judged
 from mailtools.trust.dnsbl import DnsblVerdict
-from mailtools.trust.iprev import Helo, IprevResult, check_helo_name, check_iprev
+from mailtools.trust.iprev import Helo, Iprev, IprevResult, check_helo_name, check_iprev
 from mailtools.trust.lookup import Answer, Lookup, is_name, parse_mx
 from mailtools.trust.spf import Spf, SpfResult, check_mail_from
 
@@ -96,9 +96,24 @@ class Stranger:
         if belief.lists and belief.lists.refuses(listed):
             lookup = belief.patient()
             raise belief.lists.refusal(self.address, listed, belief.contact, lookup)
-        if belief.greylist and listed.score >= 0:
+        if belief.greylist and self._is_strange(hello, reverse_path):
+            if self._is_proved(hello, reverse_path):
+                return  # it may prove more by its message, and is asked to wait at its end
             client = self.client(hello, reverse_path)
             belief.greylist.check(client, reverse_path, str(forward_path), belief.clock())
+
+    def _is_proved(self, hello: str, reverse_path: str) -> bool:
+        return self.spf(hello, reverse_path).result is Spf.PASS
+
+    def _is_strange(self, hello: str, reverse_path: str) -> bool:
+        """Whether the greylist does not know the peer."""
+        belief = self._belief
+        if not belief.enforce or not belief.greylist or self.listed().score < 0:
+            return False
+        forged = self.spf(hello, reverse_path).result in (Spf.FAIL, Spf.SOFTFAIL)
+        client = self.client(hello, reverse_path)
+        sender = Sender(self.address, client, reverse_path, forged)
+        return not belief.greylist.knows(sender, belief.clock())
 
     def _check_sender(self, reverse_path: str) -> None:
         """Raise PolicyRefused for a domain that takes no mail: no bounce could ever reach it."""
@@ -128,7 +143,15 @@ class Stranger:
         locals_ = {path.rpartition("@")[0].lower() for path in forward_paths}
         domains = {path.rpartition("@")[2].lower() for path in forward_paths}
         to = domains.pop() if len(domains) == 1 else ""
-        case = Case(self, hello, reverse_path, locals_ <= OPEN_TO_ALL, to)
+        open_ = locals_ <= OPEN_TO_ALL
+        proved = not open_ and self._belief.greylist and self._is_proved(hello, reverse_path)
+        strange = proved and self._is_strange(hello, reverse_path)
+        greylisted = tuple(
+            path
+            for path in (forward_paths if strange else ())
+            if path.rpartition("@")[0].lower() not in OPEN_TO_ALL
+        )
+        case = Case(self, hello, reverse_path, open_, to, greylisted)
         return Judged(self._belief, case, intake, binary=binary)
 
     # -- what is known ----------------------------------------------------------------------------
@@ -146,6 +169,11 @@ class Stranger:
         if self._iprev is None:
             self._iprev = check_iprev(self.address, self._belief.patient())
         return self._iprev
+
+    def name(self) -> str:
+        """The name of the peer that reverse DNS proves, for the Received field; else "unknown"."""
+        found = self.iprev()
+        return found.name if found.result is Iprev.PASS else "unknown"
 
     def helo(self, hello: str) -> Helo:
         """What the name that the peer gave is worth."""

@@ -99,13 +99,15 @@ class ScreenedEntry:
         told: Mapping[str, str],
         id_: str = "",
     ) -> None:
-        """Take what `Screened` was given, and the envelope."""
+        """Take what `Screened` was given, the envelope, and the ID where it has one by now."""
         self._content, self._queue, self._envelope = content, queue, envelope
         self._told = told
         self._kept = Scratch(f"{queue.path}/tmp")
         self.id = id_ or queue.new_id(time.time())
         self.size = 0
         """Octets of the message so far."""
+        self.junk = False
+        """Whether a program said so."""
 
     def write(self, data: bytes) -> None:
         """Add a piece of the message."""
@@ -122,6 +124,7 @@ class ScreenedEntry:
         parameters[SCREENED] = " ".join((parameters.get(SCREENED, ""), *said)).strip()
         if any(each.endswith(f":{FOR_JUNK}") for each in said):
             parameters[JUNK] = ""
+            self.junk = True
         envelope = self._envelope._replace(parameters=parameters)
         writer = self._queue.begin(envelope, self.id)
         try:

@@ -147,6 +147,11 @@ class Intake:
             raise
         return writer.commit(held=held)
 
+    @property
+    def junk(self) -> bool:
+        """Whether a program found that it is junk; known after `commit`."""
+        return bool(getattr(self._writer, "junk", False))
+
     def abort(self) -> None:
         """Forget the message."""
         if self._writer is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from mailtools import log
 from mailtools.errors import BadMessage, Failure, PolicyRefused
 from mailtools.mail.envelope import JUDGED, JUNK
+from mailtools.services.reception.greylist import BAD, GOOD
 from mailtools.store.scratch import Scratch
 from mailtools.trust.authres import AuthenticationResults, format_authres, remove_forged
 from mailtools.trust.dkim import Dkim, DkimResult
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mailtools.trust.iprev import Helo, IprevResult
 
 SIGNERS_TOLD = 2  # in a refusal
+PROVED_MOST = 5  # signers whose standing counts
 MARKED = "nothing is refused here yet"
 OPEN = "its recipient takes all mail"
 TEXT_MOST = 480  # characters: a reply line has 512 octets, RFC 5321 4.5.3.1.5
@@ -66,6 +68,8 @@ class Case:
     """All recipients are open to everybody: nothing is refused or moved."""
     to: str = ""
     """The domain of the recipients; "" where there are several."""
+    greylisted: tuple[str, ...] = ()
+    """Forward-paths for which the peer must wait, unless the message proves who it is."""
 
     def spf(self) -> SpfResult:
         """What SPF says of it."""
@@ -133,7 +137,10 @@ class Judged:
                 message_id=message_id(self._examination.header) or None,
             )
             self._note(verdicts, spf, decision)
+            self._remember((), BAD, now)
             raise decision.refusal
+        names = _proved(verdicts)
+        self._greylist(names, now)
         facts = self._facts(verdicts, spf, decision)
         parameters = {JUDGED: log.facts(facts)}
         if belief.enforce and decision.action == "junk":
@@ -143,12 +150,36 @@ class Judged:
         except Failure as failure:
             if failure.permanent:  # content refused it; what may come again is not counted yet
                 self._note(verdicts, spf, Decision("refuse", failure.text))
+                self._remember(names, BAD, now)
             raise
         log.event("judged", id=self._intake.id, client=case.peer.address, **facts)
         self._note(verdicts, spf, decision if belief.enforce else Decision("accept", MARKED))
+        self._remember(names, BAD if JUNK in parameters or self._intake.junk else GOOD, now)
         if belief.greylist and verdicts.dmarc.result is Dmarc.PASS:
             belief.greylist.vouch(case.peer.client(case.hello, case.reverse_path), now)
         return answer
+
+    def _greylist(self, names: Sequence[str], now: float) -> None:
+        """Raise PolicyRefused (451) where nobody knows the sender, whatever the message proves."""
+        greylist, case = self._belief.greylist, self._case
+        if greylist is None or not case.greylisted or greylist.trusts(names, now):
+            return
+        client = case.peer.client(case.hello, case.reverse_path)
+        refused: Failure | None = None
+        for path in case.greylisted:  # all of them begin to wait now
+            try:
+                greylist.check(client, case.reverse_path, path, now)
+            except PolicyRefused as failure:
+                refused = failure
+        if refused:
+            raise refused
+
+    def _remember(self, names: Sequence[str], word: str, now: float) -> None:
+        """Note for the standing of the client, and of whom the message proves."""
+        greylist, case = self._belief.greylist, self._case
+        if greylist is not None:
+            client = case.peer.client(case.hello, case.reverse_path)
+            greylist.note((client, *names), word, now)
 
     def _note(self, verdicts: Verdicts, spf: SpfResult, decision: Decision) -> None:
         """Note for the author domain's report what was done."""
@@ -243,6 +274,14 @@ def _refusal_text(dmarc: DmarcResult, spf: SpfResult, dkim: Sequence[DkimResult]
         f"{dmarc.disposition} such mail; {spf_words}; {dkim_words}"
     )
     return text[:TEXT_MOST]
+
+
+def _proved(verdicts: Verdicts) -> list[str]:
+    """Name the domains that a message proves it is from: DMARC's, and those that signed it."""
+    names = [each.domain for each in verdicts.dkim if each.result is Dkim.PASS][:PROVED_MOST]
+    if verdicts.dmarc.result is Dmarc.PASS:
+        names.append(verdicts.dmarc.author)
+    return [name.lower() for name in names]
 
 
 def _dkim_word(found: Sequence[DkimResult]) -> str:

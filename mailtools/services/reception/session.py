@@ -40,10 +40,11 @@ if TYPE_CHECKING:
     from mailtools.services.access.accounts import Account, Accounts
     from mailtools.services.reception.belief import Belief, Stranger
     from mailtools.services.reception.budget import Budget
+    from mailtools.services.reception.greylist import Correspondents
     from mailtools.services.reception.intake import Entries, HeaderWork
-    from mailtools.services.reception.submission import Submission
     from mailtools.services.reception.milter_session import Milters
     from mailtools.services.reception.received import Hop
+    from mailtools.services.reception.submission import Submission
     from mailtools.store.queue import Queue
 
 PATHS_TOLD = 20  # recipients that a log line names
@@ -91,10 +92,12 @@ class Policy(NamedTuple):
     """Gives the queue behind the programs that look at each message; None: there are none."""
     budget: Budget | None = None
     """What authenticated users may send in an hour."""
-    crowd: Crowd | None = None
     milters: Milters | None = None
     """Who has a say in each step (milter_reception.py)."""
+    crowd: Crowd | None = None
     """How many connections and messages a client's network may have."""
+    correspondents: Correspondents | None = None
+    """Notes to whom users write, where there is a greylist."""
     tarpit: float = 0.0
     """Seconds, at most, that a peer waits for the answer to a further mistake."""
 
@@ -132,7 +135,7 @@ class Reception:
 
     def _see_tls(self) -> None:
         policy, tls = self._policy, self._stream.tls
-        self.secure = tls is not None
+        self._tls, self.secure = self._peer.tls, tls is not None or bool(self._peer.tls)
         if tls is not None:
             name, _, bits = tls.cipher() or ("unknown", "", 0)
             self._tls = f"{tls.version()} with cipher {name} ({bits}/{bits} bits)"
@@ -150,14 +153,14 @@ class Reception:
 
     # -- who is there -----------------------------------------------------------------------------
 
-    def greet(self, *, early: bool) -> None:
-        """Turn away who talks before the greeting, or comes too often."""
-        crowd = self._crowd()
     @property
     def known(self) -> tuple[Peer, Account | None, Stranger | None]:
         """Whom the session is with, as far as that is known."""
         return self._peer, self._account, self._stranger
 
+    def greet(self, *, early: bool) -> None:
+        """Turn away who talks before the greeting, or comes too often."""
+        crowd = self._crowd()
         if crowd is not None:
             self._keep_to(crowd.enter(self._peer.address))
         if early and not self.trusted:
@@ -274,14 +277,13 @@ class Reception:
         address = str(forward_path)
         self._paths[address] = ForwardPath(address, parameters)
 
-    def data(self) -> Sink:
-        """Give where the message goes."""
-        from mailtools.services.reception.intake import Intake  # at the first message
     def forget(self, forward_path: Address) -> None:
         """Drop the forward-path that was just added."""
         self._paths.pop(str(forward_path), None)
 
-        from mailtools.services.reception.received import Hop, protocol_name
+    def data(self) -> Sink:
+        """Give where the message goes."""
+        from mailtools.services.reception.intake import Intake  # at the first message
 
         policy, peer = self._policy, self._peer
         assert self._begin is not None
@@ -295,20 +297,7 @@ class Reception:
         client = f"{peer.address or 'local'} {self._hello}".rstrip()
         envelope = Envelope(reverse_path, tuple(self._paths.values()), parameters, client)
         account = self._account
-        hidden = policy.hide_client and account is not None
-        hop = Hop(
-            hello="" if hidden else self._hello,
-            address="" if hidden else peer.address,
-            peer_name="" if hidden else peer.name,
-            here=policy.me,
-            protocol=protocol_name(
-                self._verb,
-                secure=self.secure,
-                identified=account is not None,
-                utf8="SMTPUTF8" in parameters,
-            ),
-            tls=self._tls,
-        )
+        hop = self._hop(utf8="SMTPUTF8" in parameters)
         facts: dict[str, object] = {
             "client": str(peer),
             "helo": self._hello or None,
@@ -328,10 +317,32 @@ class Reception:
             binary=binary,
             hold=partial(policy.budget.hold, account) if policy.budget and account else None,
         )
-        if self._stranger is None or self.trusted:
+        if self._stranger is not None and not self.trusted:
+            return self._stranger.sink(
+                intake, self._hello, reverse_path, list(self._paths), binary=binary
+            )
+        if policy.correspondents is None or not (account or self._relay_client):
             return intake
-        return self._stranger.sink(
-            intake, self._hello, reverse_path, list(self._paths), binary=binary
+        return policy.correspondents.sink(intake, list(self._paths))
+
+    def _hop(self, *, utf8: bool) -> Hop:
+        """Say how the message comes in, for its Received field."""
+        from mailtools.services.reception.received import Hop, protocol_name
+
+        policy, peer, account = self._policy, self._peer, self._account
+        name = peer.name
+        if self._stranger is not None and not self.trusted:
+            name = self._stranger.name()
+        hidden = policy.hide_client and account is not None
+        return Hop(
+            hello="" if hidden else self._hello,
+            address="" if hidden else peer.address,
+            peer_name="" if hidden else name,
+            here=policy.me,
+            protocol=protocol_name(
+                self._verb, secure=self.secure, identified=account is not None, utf8=utf8
+            ),
+            tls=self._tls,
         )
 
     def _told(self) -> dict[str, str]:

@@ -281,6 +281,12 @@ class AuthTrouble(Failure):
 # -- the local site -------------------------------------------------------------------------------
 
 
+class NoQueue(Failure):
+    """There is no mail queue."""
+
+    exit = os.EX_OSFILE
+
+
 class NoSuchEntry(Failure):
     """No such entry in the queue."""
 

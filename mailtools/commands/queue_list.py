@@ -9,7 +9,7 @@ from mailtools.cli import command, progress, spool_option
 from mailtools.config import duration
 from mailtools.errors import Usage
 from mailtools.services.people import queue_lines, queue_table
-from mailtools.services.people.queue_view import Choice, rows
+from mailtools.services.people.queue_view import Choice, need_queue, rows
 from mailtools.store.queue import Queue, State
 from mailtools.store.suppressed import Suppressed
 
@@ -45,6 +45,7 @@ def main(
     if ids + json + table + suppressed > 1:
         raise Usage("--ids, --json, --table and --suppressed do not go together")
     if suppressed:
+        need_queue(f"{spool}/queue")
         for one in Suppressed(f"{spool}/queue/suppress").all():
             click.echo(queue_lines.suppression(one))
         return

@@ -68,8 +68,10 @@ def test_what_nobody_knows_is_exit_66(site, queue):
         assert done.stdout == b""
 
 
-def test_a_queue_that_is_not_there_knows_nothing(site):
-    assert site.run("mail-why", "bob@example.org").returncode == os.EX_NOINPUT
+def test_a_queue_that_is_not_there_is_no_empty_one(site):
+    done = site.run("mail-why", "bob@example.org")
+    assert done.returncode == os.EX_OSFILE
+    assert f"There is no mail queue {site.queue}" in done.stderr.decode()
 
 
 def test_what_waits_says_when_it_is_tried_why_and_what_helps(site, queue):

@@ -70,8 +70,17 @@ def test_an_empty_queue(site, queue):
     assert lines(site.run("mailq", "--json")) == lines(site.run("queue-list")) == []
 
 
-def test_a_queue_that_is_not_there_is_empty(site):
-    assert check_mailq(lines(site.run("mailq"))) == 0
+@pytest.mark.parametrize(
+    "words",
+    [["mailq"], ["sendmail", "-bp"], ["queue-list"], ["queue-list", "--suppressed"],
+     ["queue-list", "--table"], ["queue-edit", "release", "1.M1P1R1"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_queue_that_is_not_there_is_no_empty_one(site, words):
+    done = site.run(*words)
+    assert done.returncode == os.EX_OSFILE
+    assert done.stdout == b""
+    assert f"There is no mail queue {site.queue}" in done.stderr.decode()
 
 
 def test_mailq_shows_envelope_and_reason_in_postfix_layout(site, queue):

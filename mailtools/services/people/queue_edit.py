@@ -14,6 +14,7 @@ from mailtools.errors import BadEntry, Failure, NoSuchEntry, SystemTrouble
 from mailtools.mail.report import FAILED, Report
 from mailtools.services.access.become import become_owner
 from mailtools.services.people.queue_lines import EMPTY
+from mailtools.services.people.queue_view import need_queue
 from mailtools.services.people.requeue import try_now
 from mailtools.store import history
 from mailtools.store.history import History
@@ -28,6 +29,7 @@ class QueueEditor:
 
     def __init__(self, path: str) -> None:
         """Take the queue at `path`."""
+        need_queue(path)
         become_owner(path)
         self._queue = Queue(path)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from mailtools.errors import BadEntry, NoSuchEntry, SystemTrouble
+from mailtools.errors import BadEntry, NoQueue, NoSuchEntry, SystemTrouble
 from mailtools.store.queue import Entry, Place, Queue, State
 from mailtools.store.queue_id import arrival, is_id
 
@@ -72,14 +72,13 @@ def rows(
     now: float | None = None,
     watch: Callable[[Sequence[Place]], Iterable[Place]] = iter,
 ) -> Iterator[Row]:
-    """Yield the chosen entries, oldest first within each state; raise SystemTrouble.
+    """Yield the chosen entries, oldest first within each state; raise NoQueue, SystemTrouble.
 
     `watch` passes on the entries of each state, and so learns how far the listing is.
     """
     choice = choice or Choice()
     moment = time.time() if now is None else now
-    if not os.access(queue.path, os.R_OK | os.X_OK) and os.path.isdir(queue.path):
-        raise SystemTrouble(detail=f"{queue.path} may be read by its owner only")
+    need_queue(queue.path)
     listings: dict[State, Callable[[], Iterator[Place]]] = {
         State.NEW: queue.new,
         State.WAIT: queue.waiting,
@@ -92,6 +91,24 @@ def rows(
                 row = row_of(queue, place)
                 if row is not None and choice.fits(row, moment):
                     yield row
+
+
+def need_queue(path: str) -> None:
+    """Raise NoQueue where there is none at `path`, SystemTrouble where it may not be read.
+
+    To say that it is empty would hide a slip in --spool, or a disk that is not mounted.
+    """
+    if os.path.isdir(path):
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise SystemTrouble(detail=f"{path} may be read by its owner only")
+        return
+    try:
+        os.stat(path)
+    except PermissionError:
+        raise SystemTrouble(detail=f"{path} may be read by its owner only") from None
+    except OSError:
+        pass
+    raise NoQueue(f"There is no mail queue {path}: the first message, or a server, makes it")
 
 
 def row_of(queue: Queue, place: Place) -> Row | None:

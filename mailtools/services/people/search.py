@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from mailtools.errors import SystemTrouble
 from mailtools.services.people import story
 from mailtools.services.people.story import Story
 from mailtools.services.queue.notify import BOUNCE, DOUBLE_BOUNCE
@@ -30,9 +29,7 @@ class Search:
     """One look at a queue and its history."""
 
     def __init__(self, queue: Queue, schedule: Schedule) -> None:
-        """`schedule` says until when what waits is tried. Raises SystemTrouble."""
-        if not os.access(queue.path, os.R_OK | os.X_OK) and os.path.isdir(queue.path):
-            raise SystemTrouble(detail=f"{queue.path} may be read by its owner only")
+        """`schedule` says until when what waits is tried."""
         self._queue, self._schedule = queue, schedule
         self._history = History(f"{queue.path}/history")
 
@@ -46,7 +43,7 @@ class Search:
         def fits(one: Story) -> bool:
             if one.message_id == message_id:
                 return True
-            addresses = (one.reverse_path, *one.forward_paths)
+            addresses = (one.reverse_path, *one.forward_paths, *one.client.split(" ")[:2])
             return any(address.lower() == wanted for address in addresses)
 
         needle = asked.strip("<>").encode("utf-8", "surrogateescape").lower()

@@ -8,16 +8,20 @@ from dataclasses import dataclass, field
 
 from mailtools.errors import BadEntry, NoSuchEntry
 from mailtools.mail import fields
+from mailtools.mail.envelope import JUDGED, JUNK, SCREENED, SUBMITTED
 from mailtools.mail.report import ACTIONS, EXPANDED, FAILED, Report
+from mailtools.services.people.log_lines import LogLine, read_facts
 from mailtools.services.queue.schedule import Schedule
 from mailtools.store import history
 from mailtools.store.history import Record
-from mailtools.store.journal import NOTIFIED, Notice
+from mailtools.store.journal import HELD, NOTIFIED, RELEASED, Notice, Turn
 from mailtools.store.queue import Entry, Place, Queue, State
 from mailtools.store.queue_id import arrival, is_id
 
-FINISHED, REMOVED = "finished", "removed"
+FINISHED, REMOVED, LOGGED = "finished", "removed", "logged"
 HEADER_MOST = 65536  # octets of header looked at
+JUNKED = "junk"  # what the checks say of a message for the folder Junk
+JUNKED_BY = 99  # and a content program
 
 _id = r"[0-9]{1,12}\.M[0-9]{1,6}P[0-9]+R[0-9A-Za-z]+"
 _sent_on = re.compile(rf" as ({_id}(?: {_id})*)\Z")
@@ -43,7 +47,7 @@ class Story:
 
     id: str
     state: str
-    """A State of the queue, `finished`, or `removed` by the operator."""
+    """A State of the queue, `finished`, `removed` by the operator, or `logged`: by the log only."""
     arrival: float
     reverse_path: str = ""
     client: str = ""
@@ -57,6 +61,22 @@ class Story:
     pending: list[str] = field(default_factory=list)
     reports: list[tuple[float, Report]] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    """When it was held and why, and let go."""
+    judged: dict[str, str] = field(default_factory=dict)
+    """What the checks found when it came: the facts of the event `judged`."""
+    screened: list[tuple[str, int]] = field(default_factory=list)
+    """The content programs that looked at it, with their exit codes."""
+    junk: bool = False
+    """Whether it is known to be for the folder Junk."""
+    submitted: bool = False
+    """Whether it is known to have begun here."""
+    begins: float | None = None
+    """When its sender wants it to go, where that is later than its arrival."""
+    way: str = ""
+    """By which protocol it came, and as which user, where the log says so."""
+    logged: list[LogLine] = field(default_factory=list)
+    """What the log says of it, where one was given."""
     hops: list[Hop] = field(default_factory=list)
     fault: str = ""
     ended: float | None = None
@@ -84,12 +104,12 @@ class Story:
     @property
     def outcome(self) -> str:
         """One word: what became of it as a whole."""
-        if self.state != FINISHED:
+        if self.state not in (FINISHED, LOGGED):
             return self.state
         actions = [report.action for path in self.forward_paths if (report := self.last(path))]
         if FAILED in actions:
             return FAILED if set(actions) == {FAILED} else "partly failed"
-        return actions[0] if len(set(actions)) == 1 else FINISHED
+        return actions[0] if len(set(actions)) == 1 else self.state
 
 
 def of_place(queue: Queue, place: Place, schedule: Schedule) -> Story | None:
@@ -107,6 +127,7 @@ def of_place(queue: Queue, place: Place, schedule: Schedule) -> Story | None:
 def _of_entry(entry: Entry, place: Place, schedule: Schedule) -> Story:
     envelope, journal = entry.envelope, entry.journal
     hops, origin = _hops(entry)
+    found, terms = envelope.parameters, schedule.terms(envelope, entry.arrival)
     return Story(
         entry.id,
         place.state,
@@ -116,14 +137,26 @@ def _of_entry(entry: Entry, place: Place, schedule: Schedule) -> Story:
         entry.size,
         entry.message_id,
         {State.NEW: entry.arrival, State.WAIT: place.due}.get(place.state),
-        schedule.terms(envelope, entry.arrival).expires,
+        terms.expires,
         [path.address for path in envelope.forward_paths],
         [path.address for path in entry.pending],
         list(journal.attempts),
         list(journal.notices),
-        hops,
+        list(journal.turns),
+        read_facts(found.get(JUDGED, "")),
+        _programs(found.get(SCREENED, "")),
+        JUNK in found,
+        SUBMITTED in found,
+        terms.start if terms.start > entry.arrival else None,
+        hops=hops,
         origin=origin,
     )
+
+
+def _programs(text: str) -> list[tuple[str, int]]:
+    """Read what content programs made of it: `name:exit`, blanks between."""
+    pairs = (word.rpartition(":") for word in text.split())
+    return [(name, int(code)) for name, _, code in pairs if code.removeprefix("-").isdecimal()]
 
 
 def _hops(entry: Entry) -> tuple[list[Hop], str]:
@@ -161,6 +194,8 @@ def of_records(records: Iterable[Record]) -> Story | None:
                     story.forward_paths.append(path)
         elif story is None:
             continue
+        elif record.word in (HELD, RELEASED):
+            story.turns.append(Turn(record.time, record.word, "".join(record.fields[:1])))
         elif record.word == NOTIFIED and len(record.fields) >= 2:
             story.notices.append(Notice(record.time, record.fields[0], record.fields[1]))
         elif record.word in ACTIONS and len(record.fields) >= 3:
@@ -175,7 +210,11 @@ def of_records(records: Iterable[Record]) -> Story | None:
 def _begin(record: Record) -> Story:
     reverse_path, size, message_id, client = record.fields[:4]
     octets = int(size) if size.isdigit() else 0
-    return Story(record.id, FINISHED, record.time, reverse_path, client, octets, message_id)
+    one = Story(record.id, FINISHED, record.time, reverse_path, client, octets, message_id)
+    judged, screened = (*record.fields[4:6], "", "")[:2]
+    one.judged, one.screened = read_facts(judged), _programs(screened)
+    one.junk = one.judged.get("action") == JUNKED or any(c == JUNKED_BY for _, c in one.screened)
+    return one
 
 
 def _arrival(id_: str) -> float:

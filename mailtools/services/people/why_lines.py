@@ -1,33 +1,44 @@
-"""What became of messages, as text for people and as JSON."""
+"""What became of messages, as text for people."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import NamedTuple
 
-from mailtools.errors import BadAddress
-from mailtools.mail.address import ascii_domain
 from mailtools.mail.reply import one_line
 from mailtools.mail.report import Report
-from mailtools.services.people.cause import Cause, cause_of, helps
+from mailtools.services.people.advice import Advice, held_by, junk_cause
+from mailtools.services.people.cause import Cause
+from mailtools.services.people.door_cause import cause_of_refusal, help_of
+from mailtools.services.people.log_lines import LogLine
 from mailtools.services.people.queue_lines import age
-from mailtools.services.people.story import Story
-from mailtools.store.destinations import Silence
+from mailtools.services.people.refusals import Refusal
+from mailtools.services.people.story import LOGGED, Story
+from mailtools.store.journal import HELD
 from mailtools.store.queue import State
 
-LATE = 600.0  # seconds; what is due longer than this waits for a queue run
 _LABEL = 10
+_EXITS = {0: "taken", 99: "junk"}
+
+# What the log says of a message that neither queue nor history do, and which facts of it.
+_LOGGED: dict[str, tuple[str, ...]] = {
+    "attempted": ("peer", "tls", "tls_wanted"),
+    "unsecured": ("peer", "reason"),
+    "signed": ("domain", "selectors"),
+    "unsigned": ("reason",),
+    "sealed": ("domain", "selector"),
+    "suppressed": ("to", "status"),
+    "trouble": ("to", "detail"),
+}
 
 
-class Teller:
-    """Tells stories, with what is known beside them."""
+class Teller(NamedTuple):
+    """Tells stories."""
 
-    def __init__(self, now: float, silences: dict[str, Silence], *, attended: bool) -> None:
-        """`silences` are the destinations left alone; `attended`: a queue run is at work."""
-        self._now, self._silences, self._attended = now, silences, attended
-
-    # -- for people -------------------------------------------------------------------------------
+    advice: Advice
+    now: float
+    """Seconds since 1970."""
 
     def lines(self, one: Story, came_of: str = "") -> Iterator[str]:
         """Yield the lines on one message; `came_of` says what it is to another one."""
@@ -36,12 +47,7 @@ class Teller:
             yield _line("came of", came_of)
         for hop in one.hops:
             yield _line("before", f"{hop.giver} to {hop.taker}, {hop.date}")
-        size = f", {one.size} octets" if one.size else ""
-        yield _line("received", f"{_moment(one.arrival)} from {_client(one)}{size}")
-        if one.message_id:
-            yield _line("message", one.message_id)
-        if one.state != State.BAD:
-            yield _line("from", f"<{one.reverse_path}>")
+        yield from _arrival_lines(one)
         for path in one.forward_paths:
             yield from self._path_lines(one, path)
         for notice in one.notices:
@@ -49,7 +55,9 @@ class Teller:
             yield _line("told", f"{_moment(notice.time)} {told}: {notice.action}, by {notice.id}")
         if one.fault:
             yield _line("fault", one.fault)
-        for line in self._general_help(one):
+        for line in _log_lines(one.logged):
+            yield _line("log", line)
+        for line in self.advice.whole(one):
             yield _line("do", line)
 
     def _headline(self, one: Story) -> str:
@@ -57,16 +65,20 @@ class Teller:
             case State.NEW:
                 return "is due now"
             case State.WAIT if one.due is not None:
-                rest = one.due - self._now
+                rest = one.due - self.now
                 when = f"in {age(rest)}" if rest > 0 else f"{age(-rest)} ago"
+                if one.begins is not None and one.begins > self.now:
+                    return f"waits until {_moment(one.begins)} ({when}), as its sender asked"
                 until = f", until {_moment(one.expires)}" if one.expires else ""
                 return f"waits; next try {_moment(one.due)} ({when}){until}"
             case State.HOLD:
-                return "is held, by the operator or by a rule of the control file hold"
+                turn = held_by(one)
+                return f"is held by {turn.why}" if turn else "is held"
             case State.BAD:
                 return "is set aside, since it cannot be read"
+        known = ", as the log alone knows" if one.state == LOGGED else ""
         ended = f" {_moment(one.ended)}" if one.ended else ""
-        return f"{one.outcome}{ended}"
+        return f"{one.outcome}{ended}{known}"
 
     def _path_lines(self, one: Story, path: str) -> Iterator[str]:
         mark = "" if path in one.pending else " (settled)" if one.pending else ""
@@ -75,132 +87,112 @@ class Teller:
             first, last, report, count = run
             text = f"    {_moment(first)} {report.action} {report.status} {one_line(report.text)}"
             yield f"{text} ({count} times, last {_moment(last)})" if count > 1 else text
-        newest = one.last(path)
-        cause = cause_of(newest) if newest else None
+        cause = self.advice.cause(one, path)
         if cause:
-            yield f"    cause: {cause.kind} ({cause.whose}). {cause.says}"
-        silence = self._silence(one, path)
+            yield _cause_line(cause)
+        silence = self.advice.silence(one, path)
         if silence:
             times = f"{silence.failures} attempt{'s' if silence.failures != 1 else ''}"
             yield (
                 f"    left alone until {_moment(silence.until)}, after {times} without an answer"
             )
         if cause:
-            for line in helps(self._still(one, cause), one.id, path):
+            for line in self.advice.helps(one, cause, path):
                 yield f"    do: {line}"
 
-    # -- for programs -----------------------------------------------------------------------------
 
-    def fact(self, one: Story, came_of: str = "") -> dict[str, Any]:
-        """Give all of it as values for JSON; times are seconds since 1970."""
-        paths = []
-        for path in one.forward_paths:
-            report = one.last(path)
-            cause = cause_of(report) if report else None
-            silence = self._silence(one, path)
-            paths.append(
-                {
-                    "address": path,
-                    "pending": path in one.pending,
-                    "attempts": [
-                        {"time": when, "action": r.action, "status": r.status, "text": r.text}
-                        for when, r in one.reports
-                        if r.forward_path == path
-                    ],
-                    "cause": cause
-                    and {"kind": cause.kind, "whose": cause.whose, "says": cause.says},
-                    "do": helps(self._still(one, cause), one.id, path) if cause else [],
-                    "left_alone_until": silence.until if silence else None,
-                }
-            )
-        return {
-            "id": one.id,
-            "state": str(one.state),
-            "outcome": str(one.outcome),
-            "came_of": came_of or None,
-            "arrival": one.arrival,
-            "client": one.client,
-            "hops": [{"from": h.giver, "by": h.taker, "date": h.date} for h in one.hops],
-            "size": one.size,
-            "message_id": one.message_id,
-            "reverse_path": one.reverse_path,
-            "due": one.due,
-            "expires": one.expires,
-            "ended": one.ended,
-            "paths": paths,
-            "dsns": [{"time": n.time, "action": n.action, "id": n.id} for n in one.notices],
-            "fault": one.fault,
-            "do": self._general_help(one),
-        }
+def folded(line: str, width: int) -> str:
+    """Break a line that is wider than a terminal, so that what follows stands below its text."""
+    if len(line) <= width:
+        return line
+    import textwrap  # only on a narrow terminal
 
-    # -- what helps -------------------------------------------------------------------------------
-
-    def _silence(self, one: Story, path: str) -> Silence | None:
-        if path not in one.pending:
-            return None
-        try:
-            silence = self._silences.get(ascii_domain(path.rpartition("@")[2]))
-        except BadAddress:
-            return None
-        return silence if silence and silence.until > self._now else None
-
-    def _still(self, one: Story, cause: Cause) -> Cause:
-        """Leave out what needs an entry that is gone."""
-        if one.pending:
-            return cause
-        lines = tuple(line for line in cause.helps if "{id}" not in line and "{domain}" not in line)
-        return Cause(cause.kind, cause.whose, cause.says, lines)
-
-    def _general_help(self, one: Story) -> list[str]:
-        match one.state:
-            case State.HOLD:
-                return [f"queue-edit release {one.id}"]
-            case State.BAD:
-                return [f"queue-edit show {one.id}", f"queue-edit remove {one.id}"]
-            case State.NEW | State.WAIT if one.due is not None:
-                late = self._now - max(one.due, one.arrival) > LATE
-                return (
-                    ["queue-run  # it is due, and no queue run is at work"]
-                    if (late and not self._attended)
-                    else []
-                )
-        return []
+    text = line.lstrip(" ")
+    indent = len(line) - len(text)
+    indent += _LABEL if indent == 2 else 4
+    return textwrap.fill(
+        line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
-def in_order(found: list[Story], linked: dict[str, Story]) -> Iterator[tuple[Story, str]]:
-    """Yield each message once, what came of it behind it, with what it is to that one."""
-    came_of: dict[str, tuple[str, str]] = {}
-    for one in linked.values():
-        for id_, how in one.children.items():
-            came_of.setdefault(id_, (one.id, how))
-        if one.origin in linked:
-            came_of.setdefault(one.id, (one.origin, "sent on"))
-    done: set[str] = set()
-
-    def follow(one: Story) -> Iterator[tuple[Story, str]]:
-        if one.id in done:
-            return
-        done.add(one.id)
-        parent, how = came_of.get(one.id, ("", ""))
-        yield one, f"{parent} ({how})" if parent else ""
-        for other in linked.values():
-            if came_of.get(other.id, ("",))[0] == one.id:
-                yield from follow(other)
-
-    for one in found:
-        first = one
-        above = {first.id}
-        while (parent := came_of.get(first.id, ("",))[0]) in linked and parent not in above:
-            first = linked[parent]
-            above.add(parent)
-        yield from follow(first)
+def refusal_lines(one: Refusal, came_in: str = "") -> Iterator[str]:
+    """Yield the lines on what was refused at the door; `came_in` is the ID it has since."""
+    said = " ".join(filter(None, (one.code, one.status)))
+    often = f" ({one.count} times, last {_moment(one.last)})" if one.count > 1 else ""
+    yield f"refused at {one.at.upper()} {_moment(one.first)}{often}: {said} {one_line(one.text)}"
+    helo = f", HELO {one.helo}" if one.helo else ""
+    user = f", user {one.user}" if one.user else ""
+    yield _line("client", f"{one.client or '-'}{helo}{user}")
+    if one.message_id:
+        yield _line("message", one.message_id)
+    if one.judged:
+        yield _line("judged", judged_text(one.judged))
+    if one.reverse_path is not None:
+        yield _line("from", f"<{one.reverse_path}>")
+    for path in one.forward_paths:
+        yield _line("to", f"<{path}>")
+    cause = cause_of_refusal(one)
+    yield _cause_line(cause)
+    if one.detail:
+        yield f"    detail: {one_line(one.detail)}"
+    if came_in:
+        yield f"    since then: taken, as {came_in}"
+        return
+    for line in help_of(cause, one):
+        yield f"    do: {line}"
 
 
-def json_line(fact: dict[str, Any]) -> str:
-    """Write a fact as one line."""
-    import json  # only where it is asked for
+def judged_text(facts: dict[str, str]) -> str:
+    """Say what the checks found of a message when it came."""
+    get = facts.get
+    words = [f"SPF {get('spf', '-')}", f"DKIM {get('dkim', '-')}{_of(get('signers', ''))}"]
+    words.append(f"DMARC {get('dmarc', '-')}{_of(get('author', ''))}")
+    if get("arc"):
+        words.append(f"ARC {get('arc')}")
+    words += [f"reverse DNS {get('iprev', '-')}", f"HELO {get('hello', '-')}"]
+    words.append(f"DNS lists {get('score', '-')}{_of(get('lists', ''))}")
+    action, would = get("action", ""), get("would", "")
+    verdict = f"only marked, else {would}" if would not in ("", "accept") else action or would
+    reason = f" ({get('reason')})" if get("reason") else ""
+    return f"{verdict}{reason}: {', '.join(words)}"
 
-    return json.dumps(fact)
+
+def _of(names: str) -> str:
+    return f" ({names.replace(',', ' ')})" if names else ""
+
+
+def _arrival_lines(one: Story) -> Iterator[str]:
+    """Tell how it came, and what was found of it then."""
+    size = f", {one.size} octets" if one.size else ""
+    way = f" {one.way}" if one.way else ""
+    yield _line("received", f"{_moment(one.arrival)} from {_client(one)}{way}{size}")
+    if one.judged:
+        yield _line("judged", judged_text(one.judged))
+    if one.screened:
+        said = (f"{name} {_EXITS.get(code, f'exit {code}')}" for name, code in one.screened)
+        yield _line("programs", ", ".join(said))
+    if one.message_id:
+        yield _line("message", one.message_id)
+    if one.state != State.BAD:
+        yield _line("from", f"<{one.reverse_path}>")
+    cause = junk_cause(one)
+    if cause:
+        yield _cause_line(cause)
+    for turn in one.turns:
+        by = f" by {turn.why}" if turn.word == HELD else " by the operator"
+        yield _line(turn.word, f"{_moment(turn.time)}{by}")
+
+
+def _log_lines(lines: list[LogLine]) -> Iterator[str]:
+    for line in lines:
+        keys = _LOGGED.get(line.word, ())
+        said = " ".join(f"{key}={line.get(key)}" for key in keys if line.get(key))
+        if said:
+            yield f"{_moment(line.time)} {line.word} {said}"
+
+
+def _cause_line(cause: Cause) -> str:
+    return f"    cause: {cause.kind} ({cause.whose}). {cause.says}"
 
 
 def _runs(reports: list[tuple[float, Report]]) -> Iterator[tuple[float, float, Report, int]]:
@@ -224,7 +216,7 @@ def _client(one: Story) -> str:
         return f"user {one.client.removeprefix('local ')} of this host"
     if one.client in ("bounce", "double-bounce"):
         return "this mail system, as a notification"
-    return one.client or "this host"
+    return f"{one.client or 'this host'}{', submitted' if one.submitted else ''}"
 
 
 def _moment(when: float | None) -> str:

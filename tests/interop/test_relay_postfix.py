@@ -3,25 +3,18 @@
 import os
 import shutil
 import smtplib
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bench.postfix import Postfix
+from peers import MESSAGE, body, wait_for
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("postfix", path="/usr/sbin:/usr/bin"),
     reason="needs root and postfix",
 )
-
-MESSAGE = (
-    "From: <alice@example.net>\nTo: <bob@example.org>\nSubject: dots and more\n"
-    "Message-ID: <1@example.net>\nDate: Mon, 23 Nov 2026 12:00:00 +0000\n"
-    "MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n"
-    "Content-Transfer-Encoding: 8bit\n\n.\n..\n.a\nGrüße\n" + "x" * 900 + "\n.\n"
-).encode()
 
 
 @pytest.fixture
@@ -40,20 +33,6 @@ def postfix(tmp_path_factory: Any) -> Iterator[Callable[..., Postfix]]:
     for made in started:
         made.stop()
         shutil.rmtree(made.root, ignore_errors=True)
-
-
-def wait_for(there: Callable[[], list[Path]]) -> list[Path]:
-    """Poll for files that another program will make."""
-    until = time.monotonic() + 30
-    while time.monotonic() < until:
-        if found := there():
-            return found
-        time.sleep(0.05)
-    raise AssertionError("nothing came in 30 seconds")
-
-
-def body(data: bytes) -> bytes:
-    return data.partition(b"\n\n")[2]
 
 
 def test_into_postfix(site: Any, authority: Any, postfix: Callable[..., Postfix]) -> None:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from mailtools.errors import Misconfigured
 
-_amount = re.compile(r"([0-9]+)\s*([A-Za-z]*)\Z")
+DIGITS_MOST = 18
+_amount = re.compile(r"([0-9]{1,18})\s*([A-Za-z]*)\Z")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800, "": 1}
 _OCTETS = {
     f"{unit}{end}": 1024**power
@@ -234,8 +235,8 @@ class Config:
     def number(self, name: str) -> int:
         """A whole number."""
         number, value = self._single(name, "number")
-        if not value.isascii() or not value.isdigit():
-            self.fault(name, number, f"{value!r} is not a whole number")
+        if not value.isascii() or not value.isdigit() or len(value) > DIGITS_MOST:
+            self.fault(name, number, f"{value[:60]!r} is not a whole number")
             value = SETTINGS[name].default
         return int(value)
 
@@ -366,6 +367,9 @@ class Config:
             return None
         except OSError as error:
             self.fault(name, 0, f"cannot be read: {error.strerror}")
+            return None
+        if "\0" in text:  # no name, path or number has one, and the kernel takes none
+            self.fault(name, text.count("\n", 0, text.index("\0")) + 1, "holds a NUL")
             return None
         numbered = enumerate((line.strip() for line in text.split("\n")), 1)
         return [(number, line) for number, line in numbered if line and line[0] != "#"]

@@ -5,12 +5,11 @@ here: signatures depend on each byte. MIME words and address lists are decoded i
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-_field = re.compile(rb"([!-9;-~]+)[ \t]*:((?:[^\n]*\n(?=[ \t]))*[^\n]*(?:\n|\Z))")
+_field = re.compile(rb"^([!-9;-~]+)[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)", re.MULTILINE)
 _folding = re.compile(rb"\r?\n(?=[ \t])")
-_end_of_header = re.compile(rb"(?:\A|\n)\r?\n")
 
 
 class Field(NamedTuple):
@@ -30,12 +29,18 @@ class Field(NamedTuple):
         return _folding.sub(b"", self.raw.partition(b":")[2]).strip()
 
 
+Header = bytes | Sequence[Field]
+"""A header as it is, or its fields, for those who look at it more than once."""
+
+
 def header_end(message: bytes) -> int:
     """Where the header ends: the offset of the empty line, or the length where there is none."""
-    match = _end_of_header.search(message)
-    if not match:
-        return len(message)
-    return match.start() + 1 if match.group().count(b"\n") == 2 else match.start()
+    if message.startswith((b"\n", b"\r\n")):
+        return 0
+    end = message.find(b"\n\n")
+    wire_end = message.find(b"\n\r\n", 0, end if end >= 0 else len(message))
+    last = wire_end if wire_end >= 0 else end
+    return last + 1 if last >= 0 else len(message)
 
 
 def split_message(message: bytes) -> tuple[bytes, bytes]:
@@ -52,23 +57,21 @@ def split_message(message: bytes) -> tuple[bytes, bytes]:
 
 def fields(header: bytes) -> Iterator[Field]:
     """Yield the fields of a header, top to bottom; a line that is no field is passed over."""
-    position, length = 0, len(header)
-    while position < length:
-        match = _field.match(header, position)
-        if match:
-            yield Field(match[1], match[0])
-            position = match.end()
-        else:
-            newline = header.find(b"\n", position)
-            position = length if newline < 0 else newline + 1
+    for match in _field.finditer(header):
+        yield Field(match[1], match[0])
 
 
-def find(header: bytes, name: bytes) -> Iterator[Field]:
+def listed(header: Header) -> Sequence[Field]:
+    """Give the fields of a header; one that was read before comes back as it is."""
+    return tuple(fields(header)) if isinstance(header, bytes) else header
+
+
+def find(header: Header, name: bytes) -> Iterator[Field]:
     """Yield the fields called `name`, in any case."""
     wanted = name.lower()
-    return (field for field in fields(header) if field.key == wanted)
+    return (field for field in listed(header) if field.key == wanted)
 
 
-def first(header: bytes, name: bytes) -> Field | None:
+def first(header: Header, name: bytes) -> Field | None:
     """Give the topmost field called `name`."""
     return next(find(header, name), None)

@@ -15,7 +15,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mailtools.mail.fields import Field, fields, split_message
+from mailtools.mail.fields import Field, Header, listed, split_message
 from mailtools.trust.authres import AuthenticationResults, parse_authres
 from mailtools.trust.canonical import BodyForm, BodyHashes, canonical_field, canonical_signature
 from mailtools.trust.dkim import (
@@ -139,18 +139,16 @@ class ArcResult:
         )
 
 
-def read_chain(header: bytes) -> Chain:
+def read_chain(header: Header) -> Chain:
     """Collect the ARC sets of a header and judge their structure (RFC 8617 5.2 steps 1 to 3)."""
-    if b"arc-" not in header.lower():
+    found = [field for field in listed(header) if field.key in (_AAR, _AMS, _AS)]
+    if not found:
         return Chain()
-    listed = [field for field in fields(header) if field.key in (_AAR, _AMS, _AS)]
-    if not listed:
-        return Chain()
-    if len(listed) > 3 * SETS_MOST:
+    if len(found) > 3 * SETS_MOST:
         return Chain(problem=f"more than {SETS_MOST} ARC sets", highest=SETS_MOST)
     highest, ended, problem = 0, False, ""
     parts: dict[tuple[bytes, int], Field] = {}
-    for field in listed:
+    for field in found:
         try:
             instance = _instance_of(field)
         except BadRecord as error:
@@ -210,7 +208,7 @@ def _read_message_signature(field: Field) -> Signature:
     if "l" in tags:
         raise BadRecord("ARC-Message-Signature: l= leaves part of the body open")
     signature = read_signature(field, tags, identity=None)
-    if _AS.decode() in (name.lower() for name in signature.names):
+    if _AS in signature.names:
         raise BadRecord("ARC-Message-Signature: h= names arc-seal (RFC 8617 4.1.2)")
     return signature
 
@@ -246,23 +244,23 @@ def arc_body_forms(chain: Chain) -> list[BodyForm]:
 
 
 def verify_chain(
-    header: bytes, chain: Chain, hashes: BodyHashes, lookup: Lookup, now: int
+    header: Header, chain: Chain, hashes: BodyHashes, lookup: Lookup, now: int
 ) -> ArcResult:
     """Judge a chain (RFC 8617 5.2 steps 4 to 7); `now` is seconds since 1970."""
     if chain.problem:
         return ArcResult(Arc.FAIL, chain.problem, chain)
     if not chain.sets:
         return ArcResult(Arc.NONE)
-    listed = list(fields(header))
+    found = listed(header)
     try:
-        _check_message(chain.sets[-1].signature, listed, hashes, lookup, now)
+        _check_message(chain.sets[-1].signature, found, hashes, lookup, now)
         _check_seals(chain, lookup)
     except Unverified as verdict:
         return ArcResult(Arc.FAIL, verdict.problem, chain)
     oldest = len(chain.sets)
     for each in reversed(chain.sets[:-1]):
         try:
-            _check_message(each.signature, listed, hashes, lookup, now)
+            _check_message(each.signature, found, hashes, lookup, now)
         except Unverified:
             break
         oldest = each.instance
@@ -279,14 +277,14 @@ def verify_message_chain(message: bytes, lookup: Lookup, now: int) -> ArcResult:
 
 
 def _check_message(
-    signature: Signature, listed: Sequence[Field], hashes: BodyHashes, lookup: Lookup, now: int
+    signature: Signature, found: Sequence[Field], hashes: BodyHashes, lookup: Lookup, now: int
 ) -> None:
     if signature.algorithm == "rsa-sha1":
         raise Unverified(Dkim.POLICY, "rsa-sha1 proves nothing any more")
     if signature.expires is not None and now > signature.expires + CLOCK_SKEW:
         raise Unverified(Dkim.PERMERROR, "the message signature has expired")
     key = find_key(signature.key_name, signature.kind, lookup)[1]
-    check_signature(signature, listed, hashes, key)
+    check_signature(signature, found, hashes, key)
 
 
 def _check_seals(chain: Chain, lookup: Lookup) -> None:

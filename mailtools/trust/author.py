@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from mailtools.errors import BadAddress, BadMessage
 from mailtools.mail.address import ascii_domain
-from mailtools.mail.fields import find
+from mailtools.mail.fields import Header, find
 from mailtools.trust.lookup import is_name
 
 MAILBOXES_MOST = 100  # in one From: ours, against fields made to waste time
@@ -22,11 +22,17 @@ _part = re.compile(
     r'|(?P<word>[^"\[(),:;<>@ \t\r\n]+)',
     re.DOTALL,
 )
+_local = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+"
+_plain = re.compile(  # one address, alone or behind a name: as good as all From fields
+    rf"[ \t\n]*{_local}@([A-Za-z0-9.-]+)[ \t\n]*\Z"
+    rf"|(?:[ \t\n]*\"[^\"\\\0]*\"[ \t\n]*|[A-Za-z0-9 \t\n.'_-]*)"
+    rf"<{_local}@([A-Za-z0-9.-]+)>[ \t\n]*\Z"
+)
 _host = re.compile(r"[a-z0-9_.-]+\Z")  # underscores are in use
 _comment_part = re.compile(r"[^()\\]+|\\.|[()]", re.DOTALL)
 
 
-def author_domain(header: bytes) -> str:
+def author_domain(header: Header) -> str:
     """Give the domain of the author, with A-labels in lower case; raise BadMessage.
 
     `header` is as `split_message` gives it.
@@ -40,7 +46,8 @@ def author_domain(header: bytes) -> str:
         text = found[0].raw.partition(b":")[2].decode("utf-8")
     except UnicodeDecodeError:
         raise BadMessage("The From field is not UTF-8 (RFC 6532 3.2)") from None
-    domains = {_ascii(domain) for domain in _domains(text)}
+    plain = _plain.match(text)
+    domains = {_ascii(domain) for domain in ([plain[1] or plain[2]] if plain else _domains(text))}
     if len(domains) != 1:
         raise BadMessage(
             f"The From field names {len(domains)} domains, it must name one (RFC 9989 5.3.1)"

@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from mailtools.errors import DnsTrouble
 from mailtools.mail.address import ascii_domain
-from mailtools.mail.fields import Field, fields, split_message
+from mailtools.mail.fields import Field, Header, listed, split_message
 from mailtools.trust.canonical import (
     BodyForm,
     BodyHashes,
@@ -84,13 +84,13 @@ class Unverified(Exception):
         self.problem = problem
 
 
-def read_signatures(header: bytes) -> list[Signature | BrokenSignature]:
+def read_signatures(header: Header) -> list[Signature | BrokenSignature]:
     """Read the DKIM-Signature fields of a header, from the top; ten, further ones count as broken.
 
     `header` is LF text, as `split_message` gives it.
     """
     found: list[Signature | BrokenSignature] = []
-    for field in fields(header):
+    for field in listed(header):
         if field.key != b"dkim-signature":
             continue
         if len(found) == SIGNATURES_MOST:
@@ -109,20 +109,20 @@ def body_forms(signatures: Sequence[Signature | BrokenSignature]) -> list[BodyFo
 
 
 def verify(
-    header: bytes,
+    header: Header,
     signatures: Sequence[Signature | BrokenSignature],
     hashes: BodyHashes,
     lookup: Lookup,
     now: int,
 ) -> list[DkimResult]:
     """Judge each signature, in their order; `now` is seconds since 1970."""
-    listed = list(fields(header)) if signatures else []
+    found = listed(header) if signatures else ()
     results = []
     for signature in signatures:
         if isinstance(signature, BrokenSignature):
             results.append(DkimResult(Dkim.PERMERROR, problem=signature.problem))
         else:
-            results.append(_judge(signature, listed, hashes, lookup, now))
+            results.append(_judge(signature, found, hashes, lookup, now))
     return results
 
 
@@ -136,7 +136,7 @@ def verify_message(message: bytes, lookup: Lookup, now: int) -> list[DkimResult]
 
 
 def _judge(
-    signature: Signature, listed: Sequence[Field], hashes: BodyHashes, lookup: Lookup, now: int
+    signature: Signature, found: Sequence[Field], hashes: BodyHashes, lookup: Lookup, now: int
 ) -> DkimResult:
     record = key = None
     try:
@@ -147,7 +147,7 @@ def _judge(
         record, key = find_key(signature.key_name, signature.kind, lookup)
         if record.strict and _identity_domain(signature) != signature.domain:
             raise Unverified(Dkim.PERMERROR, "t=s: i= must be in d= itself")
-        check_signature(signature, listed, hashes, key)
+        check_signature(signature, found, hashes, key)
         result, problem = Dkim.PASS, ""
     except Unverified as verdict:
         result, problem = verdict.result, verdict.problem
@@ -209,7 +209,7 @@ def _usable_key(record: KeyRecord, kind: KeyKind) -> PublicKey:
 
 
 def check_signature(
-    signature: Signature, listed: Sequence[Field], hashes: BodyHashes, key: PublicKey
+    signature: Signature, found: Sequence[Field], hashes: BodyHashes, key: PublicKey
 ) -> None:
     """Check body and header against a signature; raise Unverified unless all of it is proved."""
     require_strength(key)
@@ -218,7 +218,7 @@ def check_signature(
         raise Unverified(Dkim.FAIL, "the body is shorter than l= says")
     if hashes.digest(signature.body_form) != signature.body_hash:
         raise Unverified(Dkim.FAIL, "the body was changed")
-    if not key.verify(signature.value, header_digest(signature, listed)):
+    if not key.verify(signature.value, header_digest(signature, found)):
         raise Unverified(Dkim.FAIL, "the header was changed, or another key signed")
     if length is not None and length < octets:
         # RFC 6376 8.2: anybody could have appended the rest
@@ -231,10 +231,10 @@ def require_strength(key: PublicKey) -> None:
         raise Unverified(Dkim.POLICY, f"an RSA key of {key.bits} bits proves nothing")
 
 
-def header_digest(signature: Signature, listed: Sequence[Field]) -> bytes:
+def header_digest(signature: Signature, found: Sequence[Field]) -> bytes:
     """Hash the fields a signature covers, and itself (RFC 6376 3.7)."""
     form = signature.header_form
-    others = [field for field in listed if field != signature.field]
+    others = [field for field in found if field != signature.field]
     digest = hashlib.sha256()
     for field in select(others, signature.names):
         digest.update(canonical_field(field, form))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mailtools.errors import BadMessage, DnsTrouble
+from mailtools.mail.fields import Header
 from mailtools.trust.author import author_domain
 from mailtools.trust.dkim import Dkim, DkimResult
 from mailtools.trust.dmarc_record import DmarcRecord, Policy, record_at, walk
@@ -51,7 +52,7 @@ class DmarcResult:
 
 
 def evaluate_header(
-    header: bytes, spf: SpfResult | None, dkim: Sequence[DkimResult], lookup: Lookup
+    header: Header, spf: SpfResult | None, dkim: Sequence[DkimResult], lookup: Lookup
 ) -> DmarcResult:
     """Judge a message by its header; more or less than one author domain gives permerror."""
     try:

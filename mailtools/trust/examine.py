@@ -8,10 +8,11 @@
 The message is LF text, cut anywhere. Only its header is held in memory.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mailtools.errors import BadMessage
-from mailtools.mail.fields import split_message
+from mailtools.mail.fields import Field, listed, split_message
 from mailtools.trust.arc import ArcResult, Chain, arc_body_forms, read_chain, verify_chain
 from mailtools.trust.authres import MethodResult
 from mailtools.trust.canonical import BodyHashes
@@ -57,6 +58,7 @@ class Examination:
         """The header, once the empty line behind it has come."""
         self._start: bytearray | None = bytearray()
         self._signing = signing
+        self._fields: Sequence[Field] = ()
         self._signatures: list[Signature | BrokenSignature] = []
         self._chain = Chain()
         self.hashes = BodyHashes(())
@@ -77,8 +79,9 @@ class Examination:
     def _begin_body(self, start: bytes) -> None:
         self._start = None
         self.header, body = split_message(start)
-        self._signatures = read_signatures(self.header)
-        self._chain = read_chain(self.header)
+        self._fields = listed(self.header)
+        self._signatures = read_signatures(self._fields)
+        self._chain = read_chain(self._fields)
         forms = body_forms(self._signatures) + arc_body_forms(self._chain)
         self.hashes = BodyHashes([*forms, SIGNING_FORM] if self._signing else forms)
         self.hashes.update(body)
@@ -88,7 +91,7 @@ class Examination:
         if self._start is not None:  # a message without body and empty line
             self._begin_body(bytes(self._start))
         ask = remembering(lookup)
-        dkim = verify(self.header, self._signatures, self.hashes, ask, now)
-        arc = verify_chain(self.header, self._chain, self.hashes, ask, now)
-        dmarc = evaluate_header(self.header, spf, dkim, ask)
+        dkim = verify(self._fields, self._signatures, self.hashes, ask, now)
+        arc = verify_chain(self._fields, self._chain, self.hashes, ask, now)
+        dmarc = evaluate_header(self._fields, spf, dkim, ask)
         return Verdicts(tuple(dkim), arc, dmarc)

@@ -40,7 +40,7 @@ relay-clients | lines | none | smtpd-accept | Addresses and networks (192.0.2.0/
 xclient-clients | lines | none | smtpd-accept | Addresses and networks of proxies that may say by \
 XCLIENT who their client is.
 proxies | lines | none | smtpd-accept, pop3d, imapd | Addresses and networks of proxies that begin \
-each connection with a PROXY header.
+each connection with a PROXY header; its word that the client came by TLS counts as TLS.
 disk-floor | size | 64M | smtpd-accept | Octets that must stay free on the queue's disk; mail that \
 would not leave them is put off with 452.
 greet-delay | duration | 0 | smtpd-accept | How long the greeting waits; a peer that talks \

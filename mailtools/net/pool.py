@@ -259,19 +259,21 @@ class Pool:
                 if fd == self._stop_in or self._ended:
                     return
                 try:
-                    connection, _ = by_fd[fd].accept()
+                    connection, accepted = by_fd[fd].accept()
                 except (BlockingIOError, ConnectionAbortedError):
                     continue  # another process was faster, or the peer gave up
                 except OSError as error:
                     if error.errno not in (errno.EINVAL, errno.EBADF):
                         raise
                     return  # the master has shut the socket down (_finish), or it is let go
-                self._one(session, slot, connection)
+                self._one(session, slot, connection, accepted)
                 served += 1
                 if os.geteuid() != user:
                     return  # it became a mailbox's owner, and serves nobody else
 
-    def _one(self, session: Session, slot: int, connection: socket.socket) -> None:
+    def _one(
+        self, session: Session, slot: int, connection: socket.socket, accepted: tuple[str, int]
+    ) -> None:
         board = self._board
         board[slot] = BUSY
         if board.find(bytes((IDLE,))) < 0:
@@ -279,7 +281,7 @@ class Pool:
                 os.write(self._wake_out, b"+")
             except BlockingIOError:
                 pass  # the master has enough to wake up to
-        peer = peer_of(connection, {})
+        peer = peer_of(connection, {}, accepted)
         stream = Stream(connection, patience=WAIT if self._ours else None)
         try:
             run_session(session, stream, peer, self._note)

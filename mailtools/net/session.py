@@ -11,7 +11,8 @@ from mailtools.net.stream import Stream
 class Peer(NamedTuple):
     """Who is at the other end: IP address ("" for a local pipe or Unix socket), port, DNS name.
 
-    `local` is our own address and port of the connection, where there is one.
+    `local` is our own address and port of the connection, where there is one. `tls` says of the
+    TLS that a proxy in front of us ended what a log or a trace field may say, "" for none.
     """
 
     address: str = ""
@@ -19,6 +20,7 @@ class Peer(NamedTuple):
     name: str = ""
     local: str = ""
     local_port: int = 0
+    tls: str = ""
 
     def __str__(self) -> str:
         """The address for logs."""
@@ -38,11 +40,16 @@ def run_session(session: Session, stream: Stream, peer: Peer, note: Note) -> Non
         note("lost", client=peer, port=peer.port or None, reason=failure.text)
 
 
-def peer_of(sock: socket.socket | None, environ: Mapping[str, str]) -> Peer:
-    """Say who the peer is: the socket's own word, else UCSPI's or systemd's variables."""
+def peer_of(
+    sock: socket.socket | None, environ: Mapping[str, str], accepted: tuple[str, int] | None = None
+) -> Peer:
+    """Say who the peer is: the socket's own word, else UCSPI's or systemd's variables.
+
+    `accepted` is what accept(2) said of an Internet peer; it stays known when that is gone again.
+    """
     if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
         try:
-            there, here = sock.getpeername(), sock.getsockname()
+            there, here = accepted or sock.getpeername(), sock.getsockname()
         except OSError:  # already gone
             return Peer()
         name = environ.get("TCPREMOTEHOST", "")

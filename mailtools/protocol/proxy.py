@@ -12,6 +12,10 @@ from mailtools.errors import BadSyntax
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 LINE_MOST = 107  # octets of a version 1 header with its CRLF
 HEADER_MOST = 16 + 65535
+_SSL = 0x20  # PP2_TYPE_SSL
+_SSL_SAID = (0x21, 0x23)  # PP2_SUBTYPE_SSL_VERSION, PP2_SUBTYPE_SSL_CIPHER
+
+_unprintable = re.compile(r"[^!-'*-~ ]")
 
 _line = re.compile(
     r"PROXY (?:UNKNOWN(?: .*)?|"
@@ -26,6 +30,8 @@ class Proxied(NamedTuple):
     port: int = 0
     local: str = ""
     local_port: int = 0
+    tls: str = ""
+    """What is known of the TLS that the proxy ended, "" where the client came without."""
 
 
 def parse_proxy(data: bytes) -> tuple[Proxied, int] | None:
@@ -75,7 +81,30 @@ def _version_2(data: bytes) -> tuple[Proxied, int] | None:
     target = str(ipaddress.ip_address(body[size : 2 * size]))
     port = int.from_bytes(body[2 * size : 2 * size + 2], "big")
     target_port = int.from_bytes(body[2 * size + 2 : 2 * size + 4], "big")
-    return Proxied(source, port, target, target_port), length
+    return Proxied(source, port, target, target_port, _tls(body[2 * size + 4 :])), length
+
+
+def _tls(fields: bytes) -> str:
+    """Read what PP2_TYPE_SSL says of the client's TLS: version and cipher; "" for none."""
+    ssl = _fields(fields).get(_SSL, b"")
+    if len(ssl) < 5 or not ssl[0] & 1:  # PP2_CLIENT_SSL
+        return ""
+    said = _fields(ssl[5:])
+    version, cipher = (said.get(kind, b"").decode("ascii", "replace") for kind in _SSL_SAID)
+    words = f"{version or 'TLS'} with cipher {cipher}" if cipher else version or "TLS"
+    return _unprintable.sub("?", words)
+
+
+def _fields(data: bytes) -> dict[int, bytes]:
+    """Read fields of type, length and value; a torn one, as some pad with, ends them."""
+    found = {}
+    while len(data) >= 3:
+        end = 3 + int.from_bytes(data[1:3], "big")
+        if len(data) < end:
+            break
+        found[data[0]] = data[3:end]
+        data = data[end:]
+    return found
 
 
 def _proxied(six: bool, source: str, target: str, port: int, target_port: int) -> Proxied:

@@ -68,6 +68,29 @@ def test_what_is_no_header_is_refused(data: bytes) -> None:
         parse_proxy(data)
 
 
+def field(kind: int, value: bytes) -> bytes:
+    return struct.pack("!BH", kind, len(value)) + value
+
+
+@pytest.mark.parametrize(
+    ("fields", "tls"),
+    [
+        (b"\1\0\0\0\0" + field(0x21, b"TLSv1.3"), "TLSv1.3"),
+        (b"\1\0\0\0\0" + field(0x23, b"X") + field(0x21, b"TLSv1.2"), "TLSv1.2 with cipher X"),
+        (b"\1\0\0\0\0", "TLS"),
+        (b"\0\0\0\0\0" + field(0x21, b"TLSv1.3"), ""),  # the client came without
+        (b"\1\0\0\0\0" + field(0x21, b"TLSv1.3\r\n(x)"), "TLSv1.3???x?"),
+        (b"\1", ""),
+    ],
+)
+@pytest.mark.parametrize("behind", [b"", b"\0", field(4, b"pad")])
+def test_what_is_known_of_the_clients_tls(fields: bytes, tls: str, behind: bytes) -> None:
+    extra = field(2, b"mail.example.org") + field(0x20, fields) + behind
+    header = version_2("192.0.2.7", "198.51.100.1", (5, 993), extra=extra)
+    known = Proxied("192.0.2.7", 5, "198.51.100.1", 993, tls)
+    assert parse_proxy(header) == (known, len(header))
+
+
 @given(st.one_of(st.binary(), st.binary().map(lambda rest: SIGNATURE + rest)))
 def test_nothing_else_is_raised(data: bytes) -> None:
     try:

@@ -1,7 +1,9 @@
 """Sessions behind a proxy: the peer is whom a listed proxy says (PROXY protocol)."""
 
+from collections.abc import Callable
+
 from mailtools import log
-from mailtools.errors import BadSyntax, TimedOut
+from mailtools.errors import BadSyntax, ConnectionDied, TimedOut, TlsTrouble
 from mailtools.net.session import Peer
 from mailtools.net.stream import Stream
 from mailtools.services.access.networks import Networks
@@ -9,24 +11,39 @@ from mailtools.services.access.networks import Networks
 PATIENCE = 10.0  # seconds; a proxy sends its header at once
 
 
-def true_peer(stream: Stream, peer: Peer, proxies: Networks) -> Peer | None:
-    """Give whom a session is with; None where a proxy of the list did not say it, which is logged.
+def serve_peer(
+    stream: Stream, connected: Peer, proxies: Networks, serve: Callable[[Stream, Peer], None]
+) -> None:
+    """Serve whom a session is with: the connected peer, or whom a proxy of the list names.
 
-    Raises ConnectionDied.
+    What breaks then is logged of that peer. A proxy that speaks for itself looks whether we live,
+    many times a minute, and hangs up as it likes: of that nothing is logged. Without a proxy
+    ConnectionDied and TlsTrouble are raised.
     """
-    if peer.address not in proxies:
-        return peer
+    if connected.address not in proxies:
+        serve(stream, connected)
+        return
     try:
-        return behind_proxy(stream, peer)
+        peer = behind_proxy(stream, connected)
     except (BadSyntax, TimedOut) as failure:
-        log.event("lost", client=peer, after="PROXY", reason=failure.text)
-        return None
+        log.event("lost", client=connected, after="PROXY", reason=failure.text)
+        return
+    except ConnectionDied:
+        return
+    if peer is None:
+        return
+    try:
+        serve(stream, peer)
+    except (ConnectionDied, TlsTrouble) as failure:
+        if peer != connected:
+            log.event("lost", client=peer, port=peer.port or None, reason=failure.text)
 
 
-def behind_proxy(stream: Stream, proxy: Peer) -> Peer:
-    """Read the PROXY header from the stream and give the peer it names.
+def behind_proxy(stream: Stream, proxy: Peer) -> Peer | None:
+    """Read the PROXY header from the stream and give the peer it names; the proxy where it is it.
 
-    What came behind the header stays in the stream. Raises BadSyntax, TimedOut or ConnectionDied.
+    What came behind the header stays in the stream. None: the connection was closed at once.
+    Raises BadSyntax, TimedOut or ConnectionDied.
     """
     from mailtools.protocol.proxy import parse_proxy  # only behind a proxy
 
@@ -36,6 +53,8 @@ def behind_proxy(stream: Stream, proxy: Peer) -> Peer:
         if received is None:
             raise TimedOut("No PROXY header came")
         data += received
+        if not data:
+            return None
         found = parse_proxy(data)
         if found:
             break
@@ -45,10 +64,4 @@ def behind_proxy(stream: Stream, proxy: Peer) -> Peer:
     stream.unread(data[length:])
     if not who.address:
         return proxy
-    return proxy._replace(
-        address=who.address,
-        port=who.port,
-        name="",
-        local=who.local,
-        local_port=who.local_port,
-    )
+    return Peer(who.address, who.port, "", who.local, who.local_port, who.tls)

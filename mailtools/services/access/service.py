@@ -14,7 +14,7 @@ from mailtools.errors import Failure, MailboxDisabled, NoSuchFolder
 from mailtools.net.drive import drive
 from mailtools.services.access.certificate import login_of
 from mailtools.services.access.networks import NOBODY, Networks
-from mailtools.services.access.proxied import true_peer
+from mailtools.services.access.proxied import serve_peer
 
 if TYPE_CHECKING:
     import ssl
@@ -82,10 +82,10 @@ class Service(Generic[Opened]):
 
     def session(self, stream: Stream, connected: Peer) -> None:
         """Serve one session to its end; raise ConnectionDied or TlsTrouble when it breaks."""
+        serve_peer(stream, connected, self._door.proxies, self._serve)
+
+    def _serve(self, stream: Stream, peer: Peer) -> None:
         door = self._door
-        peer = true_peer(stream, connected, door.proxies)
-        if peer is None:
-            return
         if door.implicit_tls:
             assert door.certificates
             stream.start_tls(door.certificates())
@@ -94,7 +94,7 @@ class Service(Generic[Opened]):
             site,
             host=door.host,
             tls=door.certificates is not None,
-            secure=door.implicit_tls,
+            secure=door.implicit_tls or bool(peer.tls),
             # A pipe or a Unix socket has no wire that others could read.
             plaintext_login=door.plaintext_login or not peer.address,
         )

@@ -14,7 +14,7 @@ from mailtools.net.stream import Stream
 from mailtools.protocol.smtp.server import SmtpServer
 from mailtools.protocol.smtp.session import Settings
 from mailtools.services.access.networks import NOBODY, Networks
-from mailtools.services.access.proxied import true_peer
+from mailtools.services.access.proxied import serve_peer
 from mailtools.services.reception.session import Policy, Reception
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ class SmtpService:
         self.tls, self.implicit_tls = tls, implicit_tls
         self.proxies = proxies
 
-    def __call__(self, stream: Stream, peer: Peer) -> None:
+    def __call__(self, stream: Stream, connected: Peer) -> None:
         """Serve one session; raise ConnectionDied or TlsTrouble where the connection broke."""
-        found = true_peer(stream, peer, self.proxies)
-        if found is None:
-            return
+        serve_peer(stream, connected, self.proxies, self._serve)
+
+    def _serve(self, stream: Stream, found: Peer) -> None:
         if self.implicit_tls:
             assert self.tls is not None
             stream.start_tls(self.tls())

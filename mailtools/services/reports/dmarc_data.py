@@ -98,7 +98,7 @@ def row_of(judged: Judgement) -> Row:
         judged.to,
         reasons,
         tuple(_signed(judged)),
-        Sent(spf.domain, spf.result, spf.problem[:HUMAN_MOST]) if spf.domain else None,
+        Sent(spf.domain.lower(), spf.result, spf.problem[:HUMAN_MOST]) if spf.domain else None,
     )
 
 

@@ -126,6 +126,8 @@ class Sending:
                 self._unreported(subject, "the domain asks for none any more")
         else:
             report = self.report(item)
+            if not report.number:  # no line of it was ours
+                places = Places()
             if places.addresses:
                 self._send_mail(report, places)
             left = [uri for uri in places.uris if not self._send_post(report, uri)]

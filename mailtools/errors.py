@@ -254,6 +254,10 @@ class PolicyRefused(Failure):
     status, reply, exit = "5.7.1", 550, os.EX_NOPERM
 
 
+class Harmful(PolicyRefused):
+    """Refused as harmful: nobody is to see it."""
+
+
 class AuthRequired(Failure):
     """Authentication required."""
 

@@ -57,5 +57,6 @@ def build(config: Config, queue: str) -> Local:
     """Read the settings, and make the agent of them; raise Misconfigured with all faults."""
     directory = directory_of(config, accounts_of(config))
     onward = Onward(directory.is_local, srs=srs_of(config), authserv_id=config.line("authserv-id"))
+    rejects = float(config.seconds("rejects"))
     config.check()
-    return Local(directory, Queue(queue), onward=onward)
+    return Local(directory, Queue(queue), onward=onward, rejects=rejects)

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from mailtools.net.crowd import Crowd
+    from mailtools.services.local.directory import Directory
     from mailtools.services.reception.belief import Belief
     from mailtools.services.reception.budget import Budget
     from mailtools.services.reception.greylist import Correspondents
     from mailtools.services.reception.intake import Entries
     from mailtools.services.reception.milter_session import Milters
+    from mailtools.services.reception.rejects import Rejects
 
 
 @command("smtpd-accept")
@@ -162,7 +164,8 @@ def build(
         milters=_milters(config, listener=listener),
         crowd=_crowd(config, listener=listener),
         tarpit=config.seconds("tarpit"),
-        correspondents=_correspondents(config, queue),
+        correspondents=None if lmtp else _correspondents(config, queue),
+        rejects=None if submission or lmtp else _rejects(config, queue, directory),
     )
     settings = Settings(
         name=me,
@@ -206,6 +209,15 @@ def _belief(config: Config, queue: str, home: str, *, listener: bool) -> Belief 
     from mailtools.commands.beliefs import belief_of  # DNS and cryptography: 150 ms
 
     return belief_of(config, spool=os.path.dirname(queue), home=home, ready=listener)
+
+
+def _rejects(config: Config, queue: str, directory: Directory) -> Rejects | None:
+    usual, authserv_id = config.seconds("rejects"), config.line("authserv-id")
+    if not config.file("accounts") and not usual:
+        return None
+    from mailtools.services.reception.rejects import Rejects
+
+    return Rejects(Queue(queue), directory, float(usual), authserv_id)
 
 
 def _correspondents(config: Config, queue: str) -> Correspondents | None:

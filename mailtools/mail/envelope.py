@@ -19,6 +19,11 @@ SCREENED = "SCREENED"
 """The parameter that says what content programs made of a message: `name:exit` each."""
 REPORT = "report"
 """The client of a report of ours on others' mail."""
+REJECTED = "REJECTED"
+"""The parameter of a message that was refused, for the folder Rejects of who wants that; ours too.
+
+It is never sent on, given to a program, or told of to anybody.
+"""
 SUBMITTED = "SUBMITTED"
 """The parameter of a message that was submitted here, by whom we answer for: it is signed."""
 

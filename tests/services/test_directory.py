@@ -189,6 +189,13 @@ def test_postmaster_is_always_somebody(files, text, who):
         assert leads(known, address) == who
 
 
+def test_abuse_is_somebody_s_or_postmaster_s(files):
+    aliases(files, "postmaster: carol\n")
+    assert leads(directory(files), "Abuse@example.org") == ["carol"]
+    aliases(files, "postmaster: carol\nabuse: bob\n")
+    assert leads(directory(files), "abuse@example.org") == ["bob"]
+
+
 def test_postmaster_s_own_account(files):
     known = directory(files, People("bob", "postmaster"))
     assert leads(known, "postmaster@example.org") == ["postmaster"]

@@ -312,3 +312,107 @@ def test_faults_of_the_settings_are_named(strict: Site) -> None:
     assert done.returncode == 78
     assert b"dnsbl:2" in done.stderr
     assert b"'burn' is none of junk, mark, reject" in done.stderr
+
+
+# -- open to everybody ----------------------------------------------------------------------------
+
+OPEN = ("postmaster", "postmaster@example.org", "Abuse@example.org")
+REFUSALS = {
+    "a list": ("a@plain.test", "mx.bank.test", "a@plain.test", {"dnsbl": "black.test"}),
+    "greylisting": ("a@plain.test", "mx.bank.test", "a@plain.test", {"greylist": "1h"}),
+    "our own name": ("a@plain.test", "mail.example.org", "a@plain.test", {}),
+    "no such domain": ("a@nowhere.test", "mx.bank.test", "a@plain.test", {}),
+    "a null MX": ("a@list.test", "mx.bank.test", "a@plain.test", {}),
+    "DMARC reject": ("a@bank.test", "mx.bank.test", "a@bank.test", {}),
+    "quarantine": ("a@shop.test", "mx.bank.test", "a@shop.test", {"dmarc-quarantine": "reject"}),
+    "two authors": ("a@plain.test", "mx.bank.test", "a@x.test\nFrom: b@y.test", {}),
+    "its content": ("a@plain.test", "x.test", "a@plain.test", {"content-programs": "exit 100"}),
+}
+
+
+@pytest.mark.parametrize("why", REFUSALS)
+def test_complaints_come_in_where_others_are_refused(strict: Site, why: str) -> None:
+    sender, hello, author, settings = REFUSALS[why]
+    for name, value in settings.items():
+        strict.set(name, value)
+    server = strict.listen("smtpd-accept")
+    for to in ("bob@example.org", *OPEN):
+        with client(server, BAD, hello) as smtp:
+            code, said = sent(smtp, sender, message(author), to)
+            assert (code == 250) is (to in OPEN), f"{to}: {code} {said}"
+
+
+def test_a_complaint_from_nobody_is_for_one(strict: Site) -> None:
+    server = strict.listen("smtpd-accept")
+    with client(server, BAD) as smtp:
+        smtp.mail("")
+        assert smtp.rcpt("postmaster@example.org")[0] == 250
+        assert smtp.rcpt("abuse@example.org")[0] == 452
+        assert smtp.data(message("MAILER-DAEMON@plain.test"))[0] == 250
+
+
+def test_a_complaint_to_others_too_is_a_message_as_any(strict: Site) -> None:
+    server = strict.listen("smtpd-accept")
+    with client(server, BAD) as smtp:
+        smtp.mail("a@bank.test")
+        assert smtp.rcpt("postmaster@example.org")[0] == 250
+        assert smtp.rcpt("bob@example.org")[0] == 250
+        assert smtp.data(message("a@bank.test"))[0] == 550
+
+
+# -- what is found of the peer, and what is refused -----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [(GOOD, "(mx.bank.test [192.0.2.7])"), (BAD, "(unknown [203.0.113.9])")],
+)
+def test_received_shows_the_name_that_dns_proves(strict: Site, address: str, shown: str) -> None:
+    server = strict.listen("smtpd-accept")
+    with client(server, address, "anything.test") as smtp:
+        assert sent(smtp, "a@plain.test", message("a@plain.test"))[0] == 250
+    ((_, text),) = entries(strict)
+    assert f"\nReceived: from anything.test {shown}\n" in text
+
+
+def test_who_wants_rejects_finds_what_was_refused(strict: Site) -> None:
+    strict.account("carol")
+    accounts = strict.etc / "accounts"
+    accounts.write_text(
+        accounts.read_text().replace("bob:{PLAIN}secret", "bob:{PLAIN}secret::::::rejects=yes")
+    )
+    server = strict.listen("smtpd-accept")
+    forged = "Authentication-Results: mail.example.org; dmarc=pass\n"
+    with client(server, BAD) as smtp:
+        for to in ("bob@example.org", "carol@example.org"):
+            assert sent(smtp, "a@bank.test", message("a@bank.test", more=forged), to)[0] == 550
+        large = message("a@bank.test") + b"x" * 998 + b"\r\n" * 2
+        assert sent(smtp, "a@bank.test", large + b"long line\r\n" * 60000)[0] == 550
+    assert "to=1 client=203.0.113.9" in server.log_line("kept ")
+    ((head, _),) = entries(strict)
+    assert "\nparameter REJECTED\nreverse-path \nforward-path bob@example.org NOTIFY=NEVER" in head
+    strict.set("transports", "example.org:relay-send --via 127.0.0.1:1")
+    done = strict.run("queue-run")
+    assert done.returncode == 0, done.stderr
+    assert strict.messages("bob") == strict.messages("carol") == []
+    (kept,) = (strict.homes / "bob/Maildir/.Rejects/new").iterdir()
+    text = kept.read_text()
+    assert "\nX-Rejected: 550 5.7.26 Not from bank.test" in text
+    assert "Authentication-Results" not in text
+    assert text.endswith("\nHello\n")
+    assert entries(strict) == []
+
+
+@pytest.mark.parametrize(
+    ("verdict", "kept"),
+    [("exit 100", 1), ("exit 31", 0), ("exit 75", 0), ("echo 'Eicar virus' >&2; exit 100", 0)],
+)
+def test_what_is_harmful_or_put_off_is_not_kept(site: Site, verdict: str, kept: int) -> None:
+    site.account("bob")
+    site.set("rejects", "3d")
+    site.set("content-programs", verdict)
+    server = site.listen("smtpd-accept")
+    with smtplib.SMTP(*server.address, local_hostname="x.test", timeout=30) as smtp:
+        smtp.ehlo()
+        assert sent(smtp, "a@x.test", message("a@x.test"))[0] >= 400
+    assert len(entries(site)) == kept

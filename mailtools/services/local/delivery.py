@@ -20,7 +20,7 @@ from typing import Protocol
 from mailtools import log
 from mailtools.errors import Failure, MailLoop, Misconfigured, SystemTrouble
 from mailtools.mail.address import Address, parse_address
-from mailtools.mail.envelope import JUNK, Envelope, ForwardPath
+from mailtools.mail.envelope import JUNK, REJECTED, Envelope, ForwardPath
 from mailtools.mail.fields import header_end
 from mailtools.mail.report import DELIVERED, EXPANDED, Report, report_failure
 from mailtools.mail.verp import XVERP
@@ -30,6 +30,7 @@ from mailtools.services.local.directory import Target, Where, check_account
 from mailtools.services.local.mailbox import Letter, Mailboxes, order
 from mailtools.services.local.onward import Onward
 from mailtools.services.local.pipe import Errand, environment, owner_of, run
+from mailtools.services.reception.rejects import kept_for
 from mailtools.store.queue import Queue
 from mailtools.store.queue_id import arrival, is_id
 
@@ -86,8 +87,13 @@ class Local:
         *,
         onward: Onward | None = None,
         program_limit: float = PROGRAM_LIMIT,
+        rejects: float = 0.0,
     ) -> None:
-        """Take the directory, and the queue and the rules for what is sent on."""
+        """Take the directory, and the queue and the rules for what is sent on.
+
+        `rejects` is how many seconds rejects are kept where an account does not say.
+        """
+        self._rejects = rejects
         self._onward = onward or Onward(lambda _: False)
         self._directory = directory
         self._queue = queue
@@ -111,6 +117,8 @@ class Local:
         self._deputies.close()
 
     def _deliver(self, parcel: Parcel, path: str) -> Report:
+        if REJECTED in parcel.job.envelope.parameters:
+            return self._keep(parcel, path)
         letter = parcel.letter(path)
         targets = self._directory.resolve(parse_address(path))
         if len(targets) == 1 and targets[0].where is Where.MAILBOX:
@@ -124,6 +132,23 @@ class Local:
         ids = self._send_on(parcel, letter, forwards)
         names = ", ".join(dict.fromkeys(address for address, _ in forwards))
         return Report(path, EXPANDED, "2.0.0", f"sent on to {names} as {' '.join(ids)}")
+
+    def _keep(self, parcel: Parcel, path: str) -> Report:
+        """File what was refused into the folder Rejects of who wants that, or throw it away.
+
+        It is never sent on or given to a program, and no failure is told: the peer was refused.
+        """
+        try:
+            letter = parcel.letter(path)
+            targets = self._directory.resolve(parse_address(path))
+            account = targets[0].account if len(targets) == 1 else None
+            if account is None or not kept_for(account, self._rejects):
+                return Report(path, DELIVERED, "2.0.0", "thrown away: it was refused")
+            letter.rejected = True
+            self._target(letter, targets[0]._replace(plain=True))
+        except Failure as failure:
+            return Report(path, DELIVERED, "2.0.0", f"thrown away, it was refused: {failure.text}")
+        return Report(path, DELIVERED, "2.0.0", f"kept for {letter.path} in Rejects")
 
     def _several(
         self, parcel: Parcel, letter: Letter, targets: tuple[Target, ...], outcome: Outcome
@@ -157,6 +182,7 @@ class Local:
         account, value = target.account, target.value
         if account:
             check_account(account, room=False)
+            letter.keep = kept_for(account, self._rejects)
             owner = (account.uid, account.gid, account.name)
             value = "plain" if target.plain else ""
         else:

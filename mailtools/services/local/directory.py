@@ -2,7 +2,8 @@
 
 In this order, first for the whole local-part, then without its extension (`bob+lists`: `bob`):
 `virtual` by the whole address, `aliases` by the local-part (in the domains of `locals`), the
-accounts; then postmaster, who is always somebody; then `@domain` in `virtual`, the catch-all.
+accounts; then postmaster, who is always somebody; then `@domain` in `virtual`, the catch-all; then
+abuse, which is postmaster.
 smtpd-accept asks `check` at RCPT and local-deliver `resolve` at delivery, so that nothing is
 accepted that cannot be delivered.
 """
@@ -30,6 +31,7 @@ from mailtools.services.local.srs import Srs
 
 DEPTH_MOST = 50  # aliases within aliases
 POSTMASTER = "postmaster"  # RFC 5321 4.5.1
+ABUSE = "abuse"  # RFC 2142 4: postmaster hears of it where nobody else does
 
 
 class Where(Enum):
@@ -230,6 +232,9 @@ class Directory:
             self._postmaster(address, way)
             return
         if self._virtual.get(f"@{domain}") is None:
+            if address.local.lower() == ABUSE:
+                self._postmaster(address, way)
+                return
             if place:
                 raise Misconfigured(detail=f"{place}: {address} has no mailbox and no alias")
             raise NoSuchMailbox

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import time
 from binascii import crc32
 
 from mailtools.errors import MailboxFull
@@ -21,13 +22,15 @@ from mailtools.store.queue_id import is_id
 from mailtools.store.quota import Quota
 
 MAILDIRS_MOST = 256  # kept in memory
+REJECTS_FOLDER = "Rejects"
+REJECTS_MOST = 100  # messages it holds
 JUNK_FOLDERS = ("Junk", "Spam", "Junk E-mail")  # as imapd shows with \\Junk (RFC 6154)
 
 
 class Letter:
     """A message as it goes to one forward-path."""
 
-    __slots__ = ("body", "id", "junk", "path", "repeated", "reverse_path")
+    __slots__ = ("body", "id", "junk", "keep", "path", "rejected", "repeated", "reverse_path")
 
     def __init__(
         self,
@@ -38,6 +41,8 @@ class Letter:
         *,
         repeated: bool = True,
         junk: bool = False,
+        rejected: bool = False,
+        keep: float = 0.0,
     ) -> None:
         self.id = id
         """The queue entry's ID; "" for none."""
@@ -50,6 +55,10 @@ class Letter:
         """Whether an earlier attempt may have delivered it."""
         self.junk = junk
         """Whether it is for the folder Junk of a mailbox: smtpd-accept said so."""
+        self.rejected = rejected
+        """Whether it was refused, and is for the folder Rejects of a mailbox."""
+        self.keep = keep
+        """Seconds that the mailbox keeps such messages; 0: it has no such folder."""
 
     @property
     def address(self) -> Address:
@@ -85,6 +94,8 @@ def order(letter: Letter, account: Account | None, extension: str, value: str) -
         "path": letter.path,
         "repeated": letter.repeated,
         "junk": letter.junk,
+        "rejected": letter.rejected,
+        "keep": letter.keep,
         "extension": extension,
         "value": value,
     }
@@ -111,6 +122,8 @@ class Mailboxes:
             message,
             repeated=order["repeated"],
             junk=order["junk"],
+            rejected=order["rejected"],
+            keep=order["keep"],
         )
         about = order.get("account")
         if about is None:
@@ -131,11 +144,11 @@ class Mailboxes:
         quota = Quota(path, limits_of(account) if account else None)
         if not quota.allows(size):
             raise MailboxFull
-        maildir = self._maildir(path)
-        if letter.junk and account:
+        maildir, rejects = self._maildir(path), f"{path}/.{REJECTS_FOLDER}"
+        if (letter.junk or letter.rejected) and account:
             if not maildir.exists:
                 maildir.create()
-            maildir = self._maildir(junk_folder(path))
+            maildir = self._maildir(rejects if letter.rejected else junk_folder(path))
         delivery = maildir.begin(letter.unique, repeated=letter.repeated)
         try:
             delivery.write(top)
@@ -145,6 +158,8 @@ class Mailboxes:
             raise
         delivery.commit()
         quota.add(size, 1)
+        if letter.keep and os.path.isdir(rejects):
+            expire(self._maildir(rejects), quota, time.time() - letter.keep)
         return Outcome(f"delivered to {account.name if account else path}")
 
     def _obey(
@@ -193,6 +208,20 @@ class Mailboxes:
             maildir = self._maildirs[path] = Maildir(path)
             maildir.sweep()
         return maildir
+
+
+def expire(maildir: Maildir, quota: Quota, oldest: float) -> None:
+    """Remove from Rejects what came before `oldest`, and all but the newest REJECTS_MOST."""
+    found = sorted(maildir.messages(), key=lambda message: message.seconds)
+    surplus = len(found) - REJECTS_MOST
+    octets = count = 0
+    for place, message in enumerate(found):
+        if place < surplus or message.seconds < oldest:
+            size = message.size
+            if maildir.remove(message):
+                octets, count = octets + size, count + 1
+    if count:
+        quota.add(-octets, -count)
 
 
 def junk_folder(root: str) -> str:

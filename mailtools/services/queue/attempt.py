@@ -12,12 +12,13 @@ from collections.abc import Callable
 
 from mailtools import log
 from mailtools.errors import BadEntry, Failure, NoSuchEntry
+from mailtools.mail.envelope import REJECTED
 from mailtools.mail.report import DELAYED, FAILED, Report
 from mailtools.mail.verp import XVERP, personal
 from mailtools.services.queue.holding import HoldRules
 from mailtools.services.queue.notify import Notifier
 from mailtools.services.queue.schedule import Schedule, Terms, priority
-from mailtools.services.queue.transports import Transports, is_local
+from mailtools.services.queue.transports import LOCAL, Transports, is_local
 from mailtools.services.queue.worker import Assignment
 from mailtools.store import history
 from mailtools.store.destinations import Silence
@@ -115,7 +116,9 @@ class Attempts:
                 text = "The time its sender gave for delivery is over"
                 self._note(work, Report(path.address, FAILED, "5.4.7", text), now)
             return []
-        if len(pending) == 1:
+        if REJECTED in entry.envelope.parameters:  # another agent would not know what that means
+            paths = {(LOCAL, LOCAL): [path.address for path in pending]}
+        elif len(pending) == 1:
             paths = {self.transports.find(pending[0].address): [pending[0].address]}
         else:
             paths = {}

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from mailtools.errors import BadAddress, DnsTrouble, PolicyRefused
 from mailtools.mail.address import ascii_domain, is_literal
 from mailtools.services.reception.client_lists import ClientLists
+from mailtools.services.reception.complaints import is_open
 from mailtools.services.reception.greylist import Greylist, Sender, client_name
 from mailtools.services.reception.judgement import Case, Judged
 from mailtools.trust.dnsbl import DnsblVerdict
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from mailtools.services.reports.dmarc_data import DmarcData
 
 PATIENCE = 20.0  # seconds for the questions of one check: RFC 7208 4.6.4 wants no less for SPF
-OPEN_TO_ALL = frozenset(("postmaster", "abuse"))  # RFC 5321 4.5.1, RFC 2142 5: complaints come in
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Stranger:
     def rcpt(self, hello: str, reverse_path: str, forward_path: Address) -> None:
         """Raise PolicyRefused where this peer may not write to a local address, or not yet."""
         belief = self._belief
-        if not belief.enforce or forward_path.local.lower() in OPEN_TO_ALL:
+        if not belief.enforce or is_open((str(forward_path),)):
             return
         if self.helo(hello) is Helo.OURS:
             raise PolicyRefused(f"You are not {hello}: that is this host's name")
@@ -140,16 +140,13 @@ class Stranger:
         binary: bool = False,
     ) -> Judged:
         """Give where a message goes, to be judged at its end and then put into `intake`."""
-        locals_ = {path.rpartition("@")[0].lower() for path in forward_paths}
         domains = {path.rpartition("@")[2].lower() for path in forward_paths}
         to = domains.pop() if len(domains) == 1 else ""
-        open_ = locals_ <= OPEN_TO_ALL
+        open_ = is_open(forward_paths)
         proved = not open_ and self._belief.greylist and self._is_proved(hello, reverse_path)
         strange = proved and self._is_strange(hello, reverse_path)
         greylisted = tuple(
-            path
-            for path in (forward_paths if strange else ())
-            if path.rpartition("@")[0].lower() not in OPEN_TO_ALL
+            path for path in (forward_paths if strange else ()) if not is_open((path,))
         )
         case = Case(self, hello, reverse_path, open_, to, greylisted)
         return Judged(self._belief, case, intake, binary=binary)

@@ -8,7 +8,8 @@ program and the queue; printing nothing leaves it as it is.
 |-------------|-----------------------------------------------------|
 | 0           | taken                                               |
 | 99          | taken, for the folder Junk                          |
-| 31, 100     | refused: 550, with the last line of its stderr      |
+| 31, 100     | refused: 550, with the last line of its stderr; 31: |
+|             | nor kept in the folder Rejects of who wants that    |
 | 71..75, 111 | put off: 451, with the last line of its stderr      |
 | any other   | put off: the program is broken, and that is our own trouble |
 """
@@ -24,9 +25,10 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from mailtools import log
-from mailtools.errors import PolicyRefused, SystemTrouble
+from mailtools.errors import Harmful, PolicyRefused, SystemTrouble
 from mailtools.mail.envelope import JUNK, SCREENED, Envelope
 from mailtools.mail.reply import one_line
+from mailtools.services.reception.complaints import is_open
 from mailtools.store.queue import Queue
 from mailtools.store.scratch import Scratch
 
@@ -34,6 +36,7 @@ LIMIT = 240.0  # seconds for all programs: RFC 5321 4.5.3.2.6 has clients wait f
 PATH = "/usr/local/bin:/usr/bin:/bin"
 NOBODY = 65534
 REFUSED = frozenset((31, 100))
+HARMFUL = 31  # nor kept in anybody's Rejects
 PUT_OFF = frozenset((71, 72, 73, 74, 75, 111))
 FOR_JUNK = 99
 _SAID_MOST = 4096  # octets of a program's words that are looked at
@@ -50,10 +53,13 @@ class Content:
     programs: tuple[str, ...]
     limit: float = LIMIT
 
-    def examine(self, text: bytes, id_: str, told: Mapping[str, str]) -> tuple[bytes, list[str]]:
+    def examine(
+        self, text: bytes, id_: str, told: Mapping[str, str], *, open_: bool = False
+    ) -> tuple[bytes, list[str]]:
         """Let each program look; give the message as it is then, and what they said, `name:exit`.
 
-        `text` is LF text, `told` the environment. Raises PolicyRefused and SystemTrouble.
+        `text` is LF text, `told` the environment. Raises PolicyRefused and SystemTrouble. An
+        `open_` one is a complaint, which may hold what it is about: only harm refuses it.
         """
         end = time.monotonic() + self.limit
         said_all = []
@@ -69,7 +75,8 @@ class Content:
                 changed="yes" if changed else None,
                 seconds=f"{time.monotonic() - start:.2f}",
             )
-            _raise_verdict(code, said, command)
+            if not open_ or code == HARMFUL or code not in REFUSED:
+                _raise_verdict(code, said, command)
             said_all.append(f"{os.path.basename(command.split()[0])}:{code}")
             if changed:
                 text = _message_of(output, id_, command)
@@ -119,12 +126,14 @@ class ScreenedEntry:
         text = b"".join(self._kept.read())
         self._kept.close()
         told = {**self._told, **_environment(self._envelope)}
-        text, said = self._content.examine(text, self.id, told)
+        open_ = is_open(path.address for path in self._envelope.forward_paths)
+        text, said = self._content.examine(text, self.id, told, open_=open_)
         parameters = dict(self._envelope.parameters)
         parameters[SCREENED] = " ".join((parameters.get(SCREENED, ""), *said)).strip()
         if any(each.endswith(f":{FOR_JUNK}") for each in said):
-            parameters[JUNK] = ""
             self.junk = True
+            if not open_:
+                parameters[JUNK] = ""
         envelope = self._envelope._replace(parameters=parameters)
         writer = self._queue.begin(envelope, self.id)
         try:
@@ -199,6 +208,8 @@ def _last_line(fd: int) -> str:
 
 def _raise_verdict(code: int, said: str, command: str) -> None:
     reason = _unprintable.sub("?", said)[:_REASON_MOST]
+    if code == HARMFUL:
+        raise Harmful(reason or "The content of the message is not wanted here")
     if code in REFUSED:
         raise PolicyRefused(reason or "The content of the message is not wanted here")
     if code in PUT_OFF:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from mailtools.services.reception.intake import Entries, HeaderWork
     from mailtools.services.reception.milter_session import Milters
     from mailtools.services.reception.received import Hop
+    from mailtools.services.reception.rejects import Rejects
     from mailtools.services.reception.submission import Submission
     from mailtools.store.queue import Queue
 
@@ -96,6 +97,8 @@ class Policy(NamedTuple):
     """Who has a say in each step (milter_reception.py)."""
     crowd: Crowd | None = None
     """How many connections and messages a client's network may have."""
+    rejects: Rejects | None = None
+    """Keeps what is refused at its end, for who wants that."""
     correspondents: Correspondents | None = None
     """Notes to whom users write, where there is a greylist."""
     tarpit: float = 0.0
@@ -317,13 +320,13 @@ class Reception:
             binary=binary,
             hold=partial(policy.budget.hold, account) if policy.budget and account else None,
         )
-        if self._stranger is not None and not self.trusted:
-            return self._stranger.sink(
-                intake, self._hello, reverse_path, list(self._paths), binary=binary
-            )
-        if policy.correspondents is None or not (account or self._relay_client):
-            return intake
-        return policy.correspondents.sink(intake, list(self._paths))
+        paths = list(self._paths)
+        if self.trusted or policy.submission is not None:
+            return policy.correspondents.sink(intake, paths) if policy.correspondents else intake
+        sink: Sink = intake
+        if self._stranger is not None:
+            sink = self._stranger.sink(intake, self._hello, reverse_path, paths, binary=binary)
+        return policy.rejects.sink(sink, hop, reverse_path, paths) if policy.rejects else sink
 
     def _hop(self, *, utf8: bool) -> Hop:
         """Say how the message comes in, for its Received field."""

@@ -70,14 +70,14 @@ class Content:
             log.event(
                 "screened",
                 id=id_,
-                program=command.split()[0],
+                program=_program(command),
                 exit=code,
                 changed="yes" if changed else None,
                 seconds=f"{time.monotonic() - start:.2f}",
             )
             if not open_ or code == HARMFUL or code not in REFUSED:
                 _raise_verdict(code, said, command)
-            said_all.append(f"{os.path.basename(command.split()[0])}:{code}")
+            said_all.append(f"{os.path.basename(_program(command))}:{code}")
             if changed:
                 text = _message_of(output, id_, command)
         return text, said_all
@@ -146,6 +146,12 @@ class ScreenedEntry:
     def abort(self) -> None:
         """Throw it away."""
         self._kept.close()
+
+
+def _program(command: str) -> str:
+    """Name the program of a command line: what stands behind its settings of the environment."""
+    words = re.sub(r"\A(?:\w+=(?:'[^']*'|\"[^\"]*\"|[^\s'\"])*\s+)*", "", command).split()
+    return words[0] if words else command
 
 
 def _environment(envelope: Envelope) -> dict[str, str]:

@@ -5,13 +5,14 @@ POP3 and IMAP are this with an engine each, and with what a login opens.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from mailtools import log
 from mailtools.errors import Failure, MailboxDisabled, NoSuchFolder
-from mailtools.net.drive import drive
+from mailtools.net.drive import LOGIN_TIME, drive
 from mailtools.services.access.certificate import login_of
 from mailtools.services.access.networks import NOBODY, Networks
 from mailtools.services.access.proxied import serve_peer
@@ -99,7 +100,7 @@ class Service(Generic[Opened]):
             plaintext_login=door.plaintext_login or not peer.address,
         )
         try:
-            drive(engine, stream, door.certificates)
+            drive(engine, stream, door.certificates, lifetime=site.lifetime)
         finally:
             engine.abort()
             if site.opened is not None:
@@ -121,6 +122,10 @@ class Site(Generic[Opened]):
         self._stream, self._address = stream, peer.address
         self.user = ""
         self.opened: Opened | None = None
+
+    def lifetime(self) -> float:
+        """How many seconds the session may last: who does not log in has his place for a while."""
+        return math.inf if self.opened is not None else LOGIN_TIME
 
     @property
     def authority(self) -> Login:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mailtools.errors import Failure
 from mailtools.mail.reply import reply
-from mailtools.net.drive import drive
+from mailtools.net.drive import LOGIN_TIME, drive
 from mailtools.net.session import Peer
 from mailtools.net.stream import Stream
 from mailtools.protocol.smtp.server import SmtpServer
@@ -52,10 +54,15 @@ class SmtpService:
             stream.start_tls(self.tls())
         try:
             with session_of(self.policy, stream, found) as session:
-                drive(SmtpServer(session, self.settings), stream, self.tls)
+                engine = SmtpServer(session, self.settings)
+                drive(engine, stream, self.tls, lifetime=partial(self._lifetime, session))
         finally:
             if self.policy.crowd is not None:
                 self.policy.crowd.leave()
+
+    def _lifetime(self, session: Session) -> float:
+        """How many seconds it may last: a mail client that does not log in has a while."""
+        return math.inf if self.policy.submission is None or session.trusted else LOGIN_TIME
 
 
 @contextmanager

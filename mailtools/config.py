@@ -105,7 +105,7 @@ sender-routes | map | none | relay-send | Where mail of a sender goes, in the sa
 `user@domain:host:port`, `domain:host:port`, `.domain`, `<>` for bounces. What routes says of the \
 recipient's domain goes before, its smarthost for all comes after.
 source-addresses | map | none | relay-send | From which address of this host mail goes out, and \
-the name it greets by: `domain:IPv4,IPv6 name` by sender as in sender-routes, `to domain:…` by \
+the name it greets by: `domain:IPv4,IPv6 name` by sender as in sender-routes, `to domain:...` by \
 where it goes.
 ipv6 | line | auto | relay-send | Whether mail goes out by IPv6: `yes`, `no` where IPv4 leads \
 there, or `auto`: the same where our address has no name in DNS that leads back to it.
@@ -171,8 +171,8 @@ lease | duration | 0 | queue-run | For a queue on storage that several hosts sha
 its last sign of life a host's queue run is taken for dead, and another takes over; 0: one host.
 local-agents | number | 2 | queue-run | How many local-deliver processes run.
 relay-agents | number | 2 | queue-run | How many relay-send processes run.
-resolver | line | the system's | relay-send, smtpd-accept, mail-dkim, report-send | \
-The DNS server to ask: address or address:port.
+resolver | line | the system's | relay-send, smtpd-accept, mail-dkim, report-send, \
+report-read | The DNS server to ask: address or address:port.
 tls-certificate | path | none | smtpd-accept, pop3d, imapd | The certificate chain, PEM.
 tls-key | path | the certificate's file | smtpd-accept, pop3d, imapd | The private key, PEM.
 tls-certificates | lines | none | smtpd-accept, pop3d, imapd | More certificates: `name: \

@@ -175,7 +175,7 @@ def _tls(reports: list[Incoming], most: int) -> Iterator[str]:
             what.failure,
             count,
             what.exchanger or "-",
-            reasons[what] or _HINTS.get(what.failure, "").replace("DOMAIN", what.domain),
+            reasons[what] or "-",
         )
         for what, count in failed.most_common(most or None)
     ]
@@ -237,10 +237,10 @@ def _many(number: int, thing: str) -> str:
 
 
 def _share(part: int, whole: int) -> str:
-    """Say a share in percent, rounded so that only all is 100 % and only nothing 0 %."""
-    if part == whole:
-        return "all" if whole else "none"
-    return f"{min(max(round(100 * part / whole), 1), 99) if part else 0}%"
+    """Say a share in percent; only all of it is "all", and only nothing "none"."""
+    if part in (0, whole):
+        return "all" if part else "none"
+    return f"{min(max(round(100 * part / whole), 1), 99)}%"
 
 
 def _rest(number: int, thing: str) -> Iterator[str]:

@@ -48,7 +48,7 @@ class Destinations:
         failures = known[name].failures + 1 if name in known else 1
         known[name] = Silence(until, failures, status, text)
         line = f"{until:.0f}\t{failures}\t{status}\t{text}\n"
-        disk.append(self._path(name), line.encode("utf-8", "replace"), sync=False)
+        disk.append(self._path(name), line.encode("utf-8", "replace"), sync=False, mend=True)
 
     def failures(self, name: str) -> int:
         """How often in a row a destination did not answer."""
@@ -86,7 +86,7 @@ class Destinations:
     def _read(self, name: str) -> Silence | None:
         try:
             with open(f"{self._folder}/{name}", encoding="utf-8", errors="replace") as file:
-                lines = [line for line in file.read().split("\n")[:-1] if line.count("\t") == 3]
+                lines = [line for line in file.read().split("\n")[:-1] if _is_whole(line)]
             until, failures, status, text = lines[-1].split("\t")
             return Silence(float(until), int(failures), status, text)
         except (OSError, IndexError, ValueError):
@@ -94,3 +94,7 @@ class Destinations:
 
     def _path(self, name: str) -> str:
         return f"{self._folder}/{file_name.encode(name)}"
+
+
+def _is_whole(line: str) -> bool:
+    return line.count("\t") == 3 and "\0" not in line  # else a full disk or a power cut tore it

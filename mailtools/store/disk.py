@@ -134,16 +134,23 @@ def create(path: str, data: bytes = b"", mode: int = 0o600) -> bool:
     return True
 
 
-def append(path: str, data: bytes, *, sync: bool = True, mode: int = 0o600) -> None:
+def append(
+    path: str, data: bytes, *, sync: bool = True, mode: int = 0o600, mend: bool = False
+) -> None:
     """Add `data` to the end of `path` in one write, creating it where it is missing.
 
     With `sync`, content and name are on disk when this returns. A write that is cut short (a full
-    disk) raises; what it left is a torn last line, which readers ignore.
+    disk) raises; what it left is a torn last line, which readers ignore. With `mend` such a line is
+    ended first by NUL and LF, so that what comes now does not become a part of it.
     """
     try:
         new = not os.path.exists(path)
-        fd = _call(os.open, path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, mode)
+        access = os.O_RDWR if mend else os.O_WRONLY
+        fd = _call(os.open, path, access | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, mode)
         try:
+            if mend and not new:
+                end = os.fstat(fd).st_size - 1
+                data = data if end < 0 or os.pread(fd, 1, end) == b"\n" else b"\0\n" + data
             if _call(os.write, fd, data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if sync:

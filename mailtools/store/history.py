@@ -78,7 +78,7 @@ class History:
 
     def append(self, lines: bytes, now: float) -> None:
         """Add lines to the file of the day; not synced."""
-        disk.append(f"{self._folder}/{_day_of(now)}", lines, sync=False)
+        disk.append(f"{self._folder}/{_day_of(now)}", lines, sync=False, mend=True)
 
     def begin_day(self, now: float) -> bool:
         """Whether this is the first call of a UTC day; makes the day's file."""
@@ -171,7 +171,7 @@ def _message_at(data: bytes, place: int) -> tuple[int, int]:
 
 
 def _parse(line: str) -> Record | None:
-    if not line.endswith("\n"):
+    if not line.endswith("\n") or "\0" in line:
         return None  # torn
     id_, *rest = line[:-1].split("\t")
     try:

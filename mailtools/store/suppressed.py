@@ -38,7 +38,7 @@ class Suppressed:
     def add(self, one: Suppression) -> None:
         """Note that an address was refused as unknown."""
         line = f"{one.address}\t{one.since:.0f}\t{one.status}\t{one.text}\n"
-        disk.append(self._path(one.address), line.encode("utf-8", "replace"), sync=False)
+        disk.append(self._path(one.address), line.encode("utf-8", "replace"), sync=False, mend=True)
 
     def lift(self, address: str) -> bool:
         """Let an address be tried again; tell whether it was suppressed."""
@@ -75,8 +75,12 @@ class Suppressed:
 def _read(path: str) -> Suppression | None:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            lines = [line for line in file.read().split("\n")[:-1] if line.count("\t") == 3]
+            lines = [line for line in file.read().split("\n")[:-1] if _is_whole(line)]
         address, since, status, text = lines[-1].split("\t")
         return Suppression(address, float(since), status, text)
     except (OSError, IndexError, ValueError):
         return None
+
+
+def _is_whole(line: str) -> bool:
+    return line.count("\t") == 3 and "\0" not in line  # else a full disk or a power cut tore it

@@ -24,6 +24,7 @@ class Notifier:
         """`me` is the reporting host; `postmaster` is told of DSNs that could not be delivered."""
         self._queue, self._me, self._postmaster = queue, me, postmaster
         self._doubles: list[float] = []
+        self._one_by_one: dict[tuple[str, str, str], str] = {}
 
     def due(self, entry: Entry) -> Told:
         """Give the settled reports that somebody is to be told of."""
@@ -78,13 +79,19 @@ class Notifier:
 
         Noted at once, since a crash between two must rather tell twice than not at all.
         """
-        ids: list[tuple[str, str]] = []
+        ids: dict[tuple[str, str, str], str] = {}
         for when, report in told:
-            to = personal(entry.envelope, report.forward_path)
-            id_ = self._commit(entry, to, [(when, report)], now, client=BOUNCE, until=until)
-            ids.append((report.action if report.action in (FAILED, DELAYED) else DELIVERED, id_))
-        for action, id_ in ids:
-            self._queue.record_notice(entry, action, id_, now)
+            key = (entry.id, report.action, report.forward_path)
+            if key not in self._one_by_one:  # else the disk refused one of the others meanwhile
+                to = personal(entry.envelope, report.forward_path)
+                id_ = self._commit(entry, to, [(when, report)], now, client=BOUNCE, until=until)
+                self._one_by_one[key] = id_
+            ids[key] = self._one_by_one[key]
+        for key in ids:
+            del self._one_by_one[key]
+        for (_, action, _), id_ in ids.items():
+            told_of = action if action in (FAILED, DELAYED) else DELIVERED
+            self._queue.record_notice(entry, told_of, id_, now)
 
     def _may_double(self, now: float) -> bool:
         self._doubles = [time for time in self._doubles if now - 3600 < time <= now]

@@ -132,7 +132,7 @@ class StsPolicies:
             return
         id_, until, policy = kept
         try:
-            disk.make_directory(os.path.dirname(path))
+            disk.make_directory(os.path.dirname(path), sync=True)
             disk.replace(path, f"{id_} {until:.0f}\n".encode() + format_sts_policy(policy))
         except Failure as failure:
             log.event("trouble", detail=failure.detail or failure.text)

@@ -423,8 +423,11 @@ class SmtpServer(Engine):
         raise UnknownCommand("Lists are not shown", status="5.7.2", reply=502)
 
     def _help(self, argument: str) -> None:
-        verbs = " ".join(verb for verb in COMMANDS if verb not in ("XCLIENT", "EXPN"))
-        self._say(bytes(reply(214, "2.0.0", "Commands:", verbs, "See RFC 5321")))
+        lmtp = self._settings.lmtp
+        hidden = {"XCLIENT", "EXPN", *(("EHLO", "HELO", "ETRN") if lmtp else ("LHLO",))}
+        verbs = " ".join(verb for verb in COMMANDS if verb not in hidden)
+        see = "See RFC 2033" if lmtp else "See RFC 5321"
+        self._say(bytes(reply(214, "2.0.0", "Commands:", verbs, see)))
 
     def _quit(self, argument: str) -> None:
         grammar.no_argument(argument, "QUIT")

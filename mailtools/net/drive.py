@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mailtools.net.stream import Stream
 
 SLOWEST = 100  # octets a second: a satellite telephone's 2400 bit/s are 300, Postfix asks for 500
+HURRY = 10.0  # seconds that a stranger has while others find no room, as Postfix under stress
 LOGIN_TIME = 600.0  # seconds that a session may last before somebody logs in
 
 
@@ -53,12 +54,14 @@ def drive(
     *,
     host: str | None = None,
     lifetime: Callable[[], float] = lambda: math.inf,
+    hurried: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Move bytes between engine and stream until the engine is closed.
 
     `tls` makes the context when the engine wants TLS; `host` is whom a client expects to meet.
-    `lifetime` says how many seconds the session may last, as it stands now.
+    `lifetime` says how many seconds the session may last, as it stands now; `hurried` whether the
+    peer has HURRY seconds only for a request.
     Raises ConnectionDied or TlsTrouble when the connection breaks, after the engine was told, and
     whatever the engine itself raises.
     """
@@ -77,7 +80,8 @@ def drive(
                 engine.tls_started()
                 patience.renew()
             else:
-                received = patience.read(engine.timeout, lifetime())
+                timeout = min(engine.timeout, HURRY) if hurried() else engine.timeout
+                received = patience.read(timeout, lifetime())
                 if received is None:
                     engine.timed_out()
                 else:

@@ -283,6 +283,7 @@ class Pool:
                 pass  # the master has enough to wake up to
         peer = peer_of(connection, {}, accepted)
         stream = Stream(connection, patience=WAIT if self._ours else None)
+        stream.pressed = lambda: board[:].count(BUSY) >= self._limit
         try:
             run_session(session, stream, peer, self._note)
         finally:

@@ -11,6 +11,7 @@ import select
 import socket
 import struct
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mailtools.errors import ConnectionDied, TlsTrouble
@@ -40,6 +41,8 @@ class Stream:
         self._fds = (sock.fileno(), sock.fileno()) if sock else fds
         self._patience = patience
         self._held = b""
+        self.pressed: Callable[[], bool] = _never
+        """Whether others wait, or are refused, while this one is served."""
         self._tls: ssl.SSLObject | None = None
         self._from_peer: ssl.MemoryBIO
         self._to_peer: ssl.MemoryBIO
@@ -213,6 +216,10 @@ def set_patience(sock: socket.socket, timeout: float | None) -> None:
     value = struct.pack("ll", int(whole), int(part * 1e6))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+
+
+def _never() -> bool:
+    return False
 
 
 def _left(timeout: float | None, begin: float) -> float | None:

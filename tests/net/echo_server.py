@@ -28,6 +28,8 @@ def setup() -> Session:
                 os._exit(9)
             if data.startswith(b"raise"):
                 raise ValueError("a bug")
+            if data.startswith(b"pressed?"):
+                data = b"yes\n" if stream.pressed() else b"no\n"
             stream.write(data)
 
     return session

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from mailtools.net.drive import LOGIN_TIME, SLOWEST, drive
+from mailtools.net.drive import HURRY, LOGIN_TIME, SLOWEST, drive
 from mailtools.protocol.engine import Engine
 
 Script = Iterable[tuple[float, bytes]]
@@ -110,6 +110,13 @@ def test_what_came_at_the_last_moment_is_not_lost() -> None:
     engine, peer = driven([(299.0, b"li"), (0.9, b"ne\n"), (0.0, b"quit\n")])
     assert peer.heard == b"++"
     assert not engine.silent
+
+
+def test_who_is_hurried_has_less_time_for_a_request() -> None:
+    engine, peer = Lines(), Peer((8.0, b"line\n") for _ in range(5))
+    drive(engine, peer, hurried=lambda: True, clock=peer.clock)  # type: ignore[arg-type]
+    assert peer.heard == b"+" * 5
+    assert peer.now - 1000 == pytest.approx(5 * 8 + HURRY, abs=1)
 
 
 def test_a_session_without_a_login_ends_however_much_it_says() -> None:

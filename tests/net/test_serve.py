@@ -164,6 +164,21 @@ def test_many_at_a_time_then_refused_beyond_the_limit(listener: Any) -> None:
         one.close()
 
 
+def test_a_session_knows_when_there_is_no_room_for_others(listener: Any) -> None:
+    _, address = listener(limit=2)
+
+    def pressed(sock: socket.socket) -> bytes:
+        sock.sendall(b"pressed?\n")
+        return sock.recv(100)
+
+    one, _ = connect(address)
+    assert pressed(one) == b"no\n"
+    other, _ = connect(address)
+    assert pressed(one) == pressed(other) == b"yes\n"
+    one.close()
+    other.close()
+
+
 def test_a_process_serves_again_and_again(listener: Any) -> None:
     _, address = listener(limit=2)
     processes = set()

@@ -55,7 +55,13 @@ class SmtpService:
         try:
             with session_of(self.policy, stream, found) as session:
                 engine = SmtpServer(session, self.settings)
-                drive(engine, stream, self.tls, lifetime=partial(self._lifetime, session))
+                drive(
+                    engine,
+                    stream,
+                    self.tls,
+                    lifetime=partial(self._lifetime, session),
+                    hurried=lambda: stream.pressed() and not session.trusted,
+                )
         finally:
             if self.policy.crowd is not None:
                 self.policy.crowd.leave()

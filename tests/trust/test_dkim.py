@@ -138,6 +138,28 @@ def test_those_of_dkimpy_verify(lookup, header_form, body_form):
     assert words(verify_message(message, lookup, NOW)) == ["fail"]
 
 
+def test_ed25519_with_dkimpy_both_ways(lookup):
+    dkim = pytest.importorskip("dkim")
+    pytest.importorskip("nacl")  # dkimpy asks PyNaCl for Ed25519
+    from cryptography.hazmat.primitives import serialization as form
+
+    wire = signed(signers=[Signer("example.org", "ed", ED)]).replace(b"\n", b"\r\n")
+    assert dkim.verify(wire, dnsfunc=lambda name, timeout=5: ED.record().encode())
+    seed = ED.key.private_bytes(form.Encoding.Raw, form.PrivateFormat.Raw, form.NoEncryption())
+    wire = MESSAGE.replace(b"\n", b"\r\n")
+    field = dkim.sign(
+        wire,
+        b"ed",
+        b"example.org",
+        base64.b64encode(seed),
+        canonicalize=(b"relaxed", b"simple"),
+        signature_algorithm=b"ed25519-sha256",
+    )
+    message = (field + wire).replace(b"\r\n", b"\n")
+    assert words(verify_message(message, lookup, NOW)) == ["pass"]
+    assert words(verify_message(message + b"more\n", lookup, NOW)) == ["fail"]
+
+
 # -- rules that ask for odd signatures: made by hand ----------------------------------------------
 
 

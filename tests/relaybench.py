@@ -40,12 +40,16 @@ class Bench:
     authorities: str = ""
     slots: int = 20
     rules: TlsRules | None = None
+    sessions: Any = None
 
     def __post_init__(self) -> None:
         self.loop = Loop()
         self.reports: list[tuple[str, Report]] = []
         self.count = 0
         self._relay: Relay | None = None
+
+    def resolver(self) -> Resolver:
+        return Resolver(self.dns.at, timeout=0.5, attempts=1)
 
     @property
     def relay(self) -> Relay:
@@ -57,9 +61,10 @@ class Bench:
                 self.loop,
                 self.pool,
                 Routes(self.routes, via=via),
-                lambda: Resolver(self.dns.at, timeout=0.5, attempts=1),
+                self.resolver,
                 credentials=(lambda route: self.login) if self.login else None,
                 rules=self.rules,
+                sessions=self.sessions,
                 port=self.port,
             )
         return self._relay

@@ -3,8 +3,9 @@
     with Sink([made, made]) as sink: relay to sink.port
     sink.check()          raises what went otherwise than written
 
-Lines `C:` are what the client must say, `S:` what is said; `*** tls` is a handshake, `*** closed`
-waits for the client to close, `*** end` closes politely, `*** drop` resets the connection.
+Lines `C:` are what the client must say, `S:` what is said; `*** tls` is a handshake, `*** alert`
+one that fails and ends the connection, `*** closed` waits for the client to close, `*** end` closes
+politely, `*** drop` resets the connection.
 """
 
 import re
@@ -38,6 +39,8 @@ class Sink:
         self.fault: BaseException | None = None
         self.heard: list[bytes] = []
         """What the clients said, a connection each."""
+        self.peers: list[str] = []
+        """Where they came from."""
         self.before: Callable[[int], None] = lambda _: None
         """Called with the connection's number before its first byte."""
         self._thread = threading.Thread(target=self._serve)
@@ -59,7 +62,8 @@ class Sink:
     def _serve(self) -> None:
         try:
             for number, script in enumerate(self._scripts):
-                sock, _ = self._server.accept()
+                sock, peer = self._server.accept()
+                self.peers.append(peer[0] if peer else "")
                 self.before(number)
                 self.heard.append(b"")
                 with sock:
@@ -82,6 +86,10 @@ class Sink:
             elif turn.kind == "tls":
                 assert self._context
                 sock = self._context.wrap_socket(sock, server_side=True)
+            elif turn.kind == "alert":
+                assert self._context
+                _break_off(self._context, sock)
+                return
             elif turn.kind == "closed":
                 said = sock.recv(65536)
                 assert said == b"", f"{script.path.name}: unexpected {said!r}"
@@ -103,6 +111,15 @@ class Sink:
                 f"{script.path.name}: expected {pattern.decode()}\n"
                 f"got {said.decode(errors='replace')}, then the end"
             )
+
+
+def _break_off(context: ssl.SSLContext, sock: socket.socket) -> None:
+    """Begin a handshake that one of the two will not finish."""
+    try:
+        with context.wrap_socket(sock, server_side=True) as tls:
+            assert not tls.recv(1), "the client went on"
+    except OSError:
+        pass
 
 
 class Taker:

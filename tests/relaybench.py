@@ -18,8 +18,11 @@ from mailtools.protocol.smtp.transaction import Login
 from mailtools.services.agent import Job
 from mailtools.services.relay.agent import RelayAgent
 from mailtools.services.relay.connections import Pool
+from mailtools.services.relay.families import Families
 from mailtools.services.relay.relay import Relay
 from mailtools.services.relay.route import Routes, parse_route
+from mailtools.services.relay.signing import Signing
+from mailtools.services.relay.source import Sources
 from mailtools.services.relay.tls_policy import Contexts
 from mailtools.services.relay.tls_rules import TlsRules
 
@@ -41,6 +44,11 @@ class Bench:
     slots: int = 20
     rules: TlsRules | None = None
     sessions: Any = None
+    senders: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    ignored: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    families: Families | None = None
+    signing: Signing | None = None
 
     def __post_init__(self) -> None:
         self.loop = Loop()
@@ -60,23 +68,30 @@ class Bench:
             self._relay = Relay(
                 self.loop,
                 self.pool,
-                Routes(self.routes, via=via),
+                Routes(self.routes, via=via, senders=self.senders, sources=Sources(self.sources)),
                 self.resolver,
                 credentials=(lambda route: self.login) if self.login else None,
                 rules=self.rules,
                 sessions=self.sessions,
+                signing=self.signing,
+                ignored=self.ignored,
+                families=self.families,
                 port=self.port,
             )
         return self._relay
 
-    def job(self, *paths: str, data: bytes = MESSAGE, parameters: Any = None) -> Job:
+    def job(
+        self,
+        *paths: str,
+        data: bytes = MESSAGE,
+        parameters: Any = None,
+        sender: str = "alice@example.org",
+    ) -> Job:
         self.count += 1
-        envelope = Envelope(
-            "alice@example.org", tuple(ForwardPath(path) for path in paths), parameters or {}
-        )
+        envelope = Envelope(sender, tuple(ForwardPath(path) for path in paths), parameters or {})
         file = self.folder / str(self.count)
         file.write_bytes(encode(envelope) + data)
-        return Job(str(self.count), str(file), "alice@example.org", paths)
+        return Job(str(self.count), str(file), sender, paths)
 
     def start(self, job: Job) -> None:
         self.relay.start(job, lambda report: self.reports.append((job.name, report)))

@@ -69,12 +69,14 @@ def _settings(etc: str, spool: str, mends: dict[str, str]) -> Iterator[Finding]:
 def _readers(etc: str, spool: str) -> Iterator[Callable[[], object]]:
     """Yield what the programs do with the settings when they start: they know best."""
     from mailtools.commands import local_deliver, queue_run, relay_send, smtpd_accept
-    from mailtools.services.relay.route import Routes
+    from mailtools.commands.relay_parts import routes_of
+    from mailtools.services.relay.families import Families
     from mailtools.services.relay.smarthost import Smarthosts
     from mailtools.services.relay.tls_rules import TlsRules
 
     queue = f"{spool}/queue"
-    yield lambda: Routes(Config(etc).mapping("routes"))
+    yield lambda: routes_of(Config(etc))
+    yield lambda: Families(Config(etc).line("ipv6"))
     yield lambda: TlsRules(Config(etc).mapping("tls-policy"))
     yield lambda: Smarthosts(Config(etc).file("route-credentials"))
     yield lambda: relay_send.build(Config(etc), spool, None, False)

@@ -10,15 +10,15 @@ import click
 
 from mailtools.cli import command, etc_option, spool_option
 from mailtools.commands.parts import accounts_of, directory_of, transports_of
-from mailtools.commands.relay_parts import policies_of, resolver_of
+from mailtools.commands.relay_parts import ignored_offers, policies_of, resolver_of, routes_of
 from mailtools.config import Config
 from mailtools.mail.address import parse_address
 from mailtools.services.local.child import acting_as_owner
 from mailtools.services.people.dial import Dialler
 from mailtools.services.people.journey import Journey
 from mailtools.services.people.way_out import WayOut
+from mailtools.services.relay.families import Families
 from mailtools.services.relay.plan import Planner
-from mailtools.services.relay.route import Routes
 from mailtools.services.relay.smarthost import Smarthosts
 from mailtools.services.relay.tls_policy import Contexts
 from mailtools.services.relay.tls_rules import TlsRules
@@ -53,7 +53,8 @@ def build(config: Config, spool: str, sender: str, *, dial: bool) -> Journey:
     me, contexts = config.line("me"), Contexts()
     resolver = resolver_of(config.line("resolver"))
     policies = policies_of(spool, resolver, contexts)
-    routes = Routes(config.mapping("routes"))
+    routes, ignored = routes_of(config), ignored_offers(config)
+    families = Families(config.line("ipv6"))
     rules = TlsRules(config.mapping("tls-policy"), policies)
     credentials, kept = config.file("route-credentials"), config.seconds("suppress")
     config.check()
@@ -64,8 +65,16 @@ def build(config: Config, spool: str, sender: str, *, dial: bool) -> Journey:
 
     def way_out() -> WayOut:
         dialler = Dialler(me, contexts) if dial else None
-        planner = Planner(me, resolver, rules)
-        return WayOut(routes, planner, policies, Smarthosts(credentials), as_owner, dialler=dialler)
+        planner = Planner(me, resolver, rules, families=families)
+        return WayOut(
+            routes,
+            planner,
+            policies,
+            Smarthosts(credentials),
+            as_owner,
+            dialler=dialler,
+            ignored=ignored,
+        )
 
     def suppressed(address: str) -> Suppression | None:
         one = Suppressed(f"{spool}/queue/suppress").find(address) if kept else None

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from mailtools.config import Config
 from mailtools.services.relay.mta_sts import StsPolicies
+from mailtools.services.relay.route import Route, Routes
+from mailtools.services.relay.source import Sources
 from mailtools.services.relay.tls_policy import VERIFIED, Contexts
 
 if TYPE_CHECKING:
@@ -25,6 +27,16 @@ def resolver_of(server: str) -> Callable[[], Resolver]:
         return Resolver(server)
 
     return resolver
+
+
+def routes_of(config: Config, via: Route | None = None) -> Routes:
+    """Read which way mail goes: `routes`, `sender-routes`, `source-addresses`."""
+    return Routes(
+        config.mapping("routes"),
+        via=via,
+        senders=config.mapping("sender-routes"),
+        sources=Sources(config.mapping("source-addresses")),
+    )
 
 
 def ignored_offers(config: Config) -> dict[str, tuple[str, ...]]:

@@ -9,7 +9,7 @@ import click
 
 from mailtools.cli import command, etc_option, spool_option
 from mailtools.commands.parts import need_folder
-from mailtools.commands.relay_parts import ignored_offers, policies_of, resolver_of
+from mailtools.commands.relay_parts import ignored_offers, policies_of, resolver_of, routes_of
 from mailtools.config import Config
 from mailtools.errors import Usage
 from mailtools.mail.address import parse_address
@@ -18,8 +18,9 @@ from mailtools.services.agent import deliver_once
 from mailtools.services.relay.agent import JOBS, RelayAgent
 from mailtools.services.relay.connections import Pool
 from mailtools.services.relay.dkim_keys import Keyring
+from mailtools.services.relay.families import Families
 from mailtools.services.relay.relay import Relay
-from mailtools.services.relay.route import Routes, parse_route
+from mailtools.services.relay.route import parse_route
 from mailtools.services.relay.signing import Signing
 from mailtools.services.relay.smarthost import Smarthosts
 from mailtools.services.relay.tls_policy import Contexts
@@ -76,7 +77,8 @@ def build(config: Config, spool: str, via: str | None, lmtp: bool) -> RelayAgent
         need_folder(config)
     me, server = config.line("me"), config.line("resolver")
     rules_table = config.mapping("tls-policy")
-    routes = Routes(config.mapping("routes"), via=parse_route(via, lmtp=lmtp) if via else None)
+    routes = routes_of(config, via=parse_route(via, lmtp=lmtp) if via else None)
+    families = Families(config.line("ipv6"))
     smarthosts = Smarthosts(config.file("route-credentials"))
     keyring = Keyring(config.folder)
     signing = Signing(
@@ -103,6 +105,7 @@ def build(config: Config, spool: str, via: str | None, lmtp: bool) -> RelayAgent
         rules=rules,
         signing=signing,
         ignored=ignored,
+        families=families,
         sessions=data,
     )
     return RelayAgent(loop, pool, relay)

@@ -35,6 +35,7 @@ HANDSHAKE_TIMEOUT = 60.0
 TURN_MOST = 1024 * 1024  # octets sent before others have their turn
 SEND_TIMEOUT = 180.0  # for a block of the message, RFC 5321 4.5.3.2.5
 
+_BIND_NO_PORT = 24  # IP_BIND_ADDRESS_NO_PORT of Linux's ip(7)
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
@@ -78,6 +79,8 @@ class Channel:
         """Our own address in it."""
         self.no_route = False
         """The connection failed since this host cannot reach such addresses at all."""
+        self.reached = False
+        """Whether somebody took the connection."""
         self._loop, self._engine, self._progress = loop, engine, progress
         engine.works_aside = True
         self._working = False
@@ -110,8 +113,8 @@ class Channel:
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 target = (address, port)
             self._socket.setblocking(False)
-            if source:
-                self._socket.bind((source, 0))
+            if source and not self._bind(source):
+                return
             error = self._socket.connect_ex(target)
         except OSError as failure:
             error = failure.errno or errno.EIO
@@ -119,6 +122,21 @@ class Channel:
             self._watch(WRITE)
         else:
             self._loop.soon(lambda: self._not_connected(error))
+
+    def _bind(self, source: str) -> bool:
+        assert self._socket
+        try:
+            # The port is chosen with the peer's: else those of an address would soon be used up.
+            self._socket.setsockopt(socket.IPPROTO_IP, _BIND_NO_PORT, 1)
+            self._socket.bind((source, 0))
+        except OSError as error:
+            detail = f"cannot send from {source}: {error.strerror}"
+            trouble = SystemTrouble(
+                "This host cannot use the address it is to send from", detail=detail
+            )
+            self._loop.soon(lambda: self._end(trouble))
+            return False
+        return True
 
     def wake(self) -> None:
         """Look at the engine again: it was given something to do."""
@@ -134,7 +152,7 @@ class Channel:
         if error:
             self._not_connected(error)
             return
-        self._connecting = False
+        self._connecting, self.reached = False, True
         self.local = self._local()
         if self._implicit:
             self._start_tls()

@@ -215,7 +215,7 @@ class Loop:
         wait = max(0.0, self._next_tick - time.monotonic()) if self._timed else None
         if self._soon:
             wait = 0.0  # what happens now may be what the caller waits for
-        while self._soon:
+        for _ in range(len(self._soon)):  # what these ask for comes after the descriptors
             self._soon.popleft()()
         for key, events in self._selector.select(wait):
             key.data(events)

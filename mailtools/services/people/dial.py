@@ -69,13 +69,15 @@ class Dialler:
     def call(self, target: Target, manner: Manner) -> Call:
         """Call a host, say EHLO and start TLS as relay-send would, and leave."""
         loop = Loop()
+        source = manner.source
         engine = SmtpClient(
-            self._me,
+            (source.hello if source else "") or self._me,
             target.peer,
             tls=starttls(manner),
             secured=manner.implicit_tls,
             lmtp=manner.lmtp,
             loops=manner.loops,
+            ignored=manner.ignored,
         )
         engine.quit()  # once it has heard what is offered
         channel = Channel(
@@ -89,7 +91,9 @@ class Dialler:
         )
         end = time.monotonic() + self._patience
         try:
-            channel.connect(target.address, target.port)
+            channel.connect(
+                target.address, target.port, source.towards(target.address) if source else ""
+            )
             loop.run_until(lambda: channel.closed or time.monotonic() > end)
             if not channel.closed:
                 engine.fail(NoAnswer(f"no answer in {self._patience:.0f} seconds"))

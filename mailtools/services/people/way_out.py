@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from mailtools.errors import Failure, NoAnswer, NonAsciiAddress
 from mailtools.services.people.dial import Call, Dialler
-from mailtools.services.relay.connections import Manner
+from mailtools.services.relay.connections import NOTHING, Manner, manner_of
 from mailtools.services.relay.mta_sts import StsPolicies
 from mailtools.services.relay.plan import Planner
 from mailtools.services.relay.relay import ADDRESSES_MOST
-from mailtools.services.relay.route import Destination, Routes, parse_route
+from mailtools.services.relay.route import Destination, Route, Routes, parse_route
 from mailtools.services.relay.smarthost import Smarthosts
-from mailtools.services.relay.tls_policy import OPPORTUNISTIC, VERIFIED, Level, TlsPolicy
+from mailtools.services.relay.tls_policy import VERIFIED, Level, TlsPolicy
 from mailtools.services.relay.tls_rules import Planned
 
 _LEVELS = {
@@ -40,17 +40,19 @@ class WayOut:
         as_owner: Callable[[], AbstractContextManager[None]],
         *,
         dialler: Dialler | None = None,
+        ignored: Mapping[str, tuple[str, ...]] = NOTHING,
     ) -> None:
         """`as_owner` guards what may write to the spool; without `dialler` nobody is called."""
         self._routes, self._planner, self._policies = routes, planner, policies
         self._smarthosts, self._as_owner, self._dialler = smarthosts, as_owner, dialler
+        self._ignored = ignored
         self.failures: list[Failure] = []
 
     def tell(self, address: str, agent: list[str], sender: str) -> Pairs:
         """Yield labels and texts on the way of an address; `agent` is relay-send's command line."""
-        destination = self._destination(address, agent)
+        destination = self._destination(address, agent, sender)
         if destination.route:
-            yield "route", f"{destination.name}{' by LMTP' if destination.route.lmtp else ''}"
+            yield "route", f"{destination.name}{_how(destination.route)}"
         else:
             yield from self._exchangers(destination.domain)
         with self._as_owner():
@@ -60,6 +62,12 @@ class WayOut:
         manner = self._manner(destination)
         if manner.login:
             yield "login", f"as {manner.login.name} (route-credentials)"
+        if manner.source:
+            yield "source", f"from {manner.source} (source-addresses)"
+        if manner.ignored:
+            yield "ignored", f"{' '.join(manner.ignored)} (ignored-offers)"
+        for problem in self._planner.families.problems:
+            yield "ipv6", f"not used: {problem}"
         for number, (target, policy) in enumerate(planned, 1):
             later = "" if number <= ADDRESSES_MOST else ", not in the same attempt"
             how = _LEVELS[_policy_for(policy, manner).level]
@@ -68,7 +76,7 @@ class WayOut:
         if self._dialler is not None:
             yield from self._dial(self._dialler, planned, manner, address, sender)
 
-    def _destination(self, address: str, agent: list[str]) -> Destination:
+    def _destination(self, address: str, agent: list[str], sender: str) -> Destination:
         """Read what a line of `transports` adds to relay-send: --via and --lmtp."""
         via = ""
         for word, behind in zip(agent, [*agent[1:], ""], strict=True):
@@ -77,14 +85,11 @@ class WayOut:
                 via = value if equals else behind
         if via:
             return Destination("", parse_route(via, lmtp="--lmtp" in agent))
-        return self._routes.destination(address)
+        return self._routes.destination(address, sender)
 
     def _manner(self, destination: Destination) -> Manner:
-        route = destination.route
-        if route is None:
-            return Manner(OPPORTUNISTIC)
-        login = self._smarthosts.login(route)
-        return Manner(OPPORTUNISTIC, route.lmtp, route.implicit_tls, login, loops=False)
+        login = self._smarthosts.login(destination.route) if destination.route else None
+        return manner_of(destination, login, self._ignored)
 
     # -- what DNS says ----------------------------------------------------------------------------
 
@@ -136,6 +141,12 @@ class WayOut:
         elif not (address.isascii() and sender.isascii()) and not _has_utf8(call):
             self.failures.append(NonAsciiAddress(f"{call.target.peer} offers no SMTPUTF8"))
             yield "refused", self.failures[-1].text
+
+
+def _how(route: Route) -> str:
+    if route.srv:
+        return " by its SRV records"
+    return " by LMTP" if route.lmtp else ""
 
 
 def _policy_for(policy: TlsPolicy, manner: Manner) -> TlsPolicy:

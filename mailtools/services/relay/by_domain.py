@@ -13,3 +13,9 @@ def find(table: Mapping[str, T], domain: str) -> T | None:
         _, _, domain = domain.partition(".")
         found = table.get(f".{domain}" if domain else "")
     return found
+
+
+def find_address(table: Mapping[str, T], address: str) -> T | None:
+    """Give what a table has for an address (lower case), else for its domain as `find` does."""
+    found = table.get(address)
+    return found if found is not None else find(table, address.rpartition("@")[2])

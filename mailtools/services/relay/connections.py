@@ -8,16 +8,21 @@ address under the same TLS policy.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from mailtools.errors import Failure
+from mailtools.errors import Failure, NoAnswer
 from mailtools.net.channel import Channel
 from mailtools.net.loop import Later, Loop
 from mailtools.protocol.smtp.client import SmtpClient
 from mailtools.protocol.smtp.transaction import Login, Outcome, Tls, Transaction
+from mailtools.services.relay import by_domain
 from mailtools.services.relay.exchangers import Target
+from mailtools.services.relay.health import Health, Place
+from mailtools.services.relay.route import Destination
+from mailtools.services.relay.source import Source
 from mailtools.services.relay.tls_policy import OPPORTUNISTIC, Level, TlsPolicy, check_of
 
 if TYPE_CHECKING:
@@ -40,6 +45,30 @@ class Manner:
     """STARTTLS has failed here before: do without."""
     ignored: tuple[str, ...] = ()
     """Extensions that are not used, though offered."""
+    source: Source | None = None
+    """From which address of ours, and how we greet; None: as the kernel has it."""
+
+
+NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+
+
+def manner_of(
+    destination: Destination, login: Login | None, ignored: Mapping[str, tuple[str, ...]]
+) -> Manner:
+    """Say how a destination is spoken to; `ignored` as in `ignored-offers`."""
+    route, source = destination.route, destination.source
+    left_out = by_domain.find(ignored, route.host if route else destination.domain) or ()
+    if route is None:
+        return Manner(OPPORTUNISTIC, ignored=left_out, source=source)
+    return Manner(
+        OPPORTUNISTIC,
+        route.lmtp,
+        route.implicit_tls,
+        login,
+        loops=False,
+        ignored=left_out,
+        source=source,
+    )
 
 
 class Connection:
@@ -55,8 +84,11 @@ class Connection:
         self.target, self.manner = target, manner
         self.destination = ""
         """Whom it serves now."""
+        source = manner.source
+        self._source = source.towards(target.address) if source else ""
+        self._place = place_of(target, manner)
         self.engine = SmtpClient(
-            pool.me,
+            (source.hello if source else "") or pool.me,
             target.peer,
             tls=starttls(manner),
             secured=manner.implicit_tls,
@@ -76,7 +108,7 @@ class Connection:
             implicit=manner.implicit_tls,
         )
         self._pool = pool
-        self._begun = False
+        self._begun = self._known = False
         self._result: Later[list[Outcome]] | None = None
 
     @property
@@ -108,7 +140,7 @@ class Connection:
             self.channel.wake()
         else:
             self._begun = True
-            self.channel.connect(self.target.address, self.target.port, self._pool.source)
+            self.channel.connect(self.target.address, self.target.port, self._source)
         return self._result
 
     def quit(self) -> None:
@@ -117,6 +149,12 @@ class Connection:
         self.channel.wake()
 
     def _progress(self) -> None:
+        if not self._known and (self.channel.reached or self.channel.closed):
+            self._known = True
+            if self.channel.reached:
+                self._pool.health.reached(self._place)
+            else:
+                self._pool.health.failed(self._place, self.died or NoAnswer())
         result = self._result
         if result is not None and not self.engine.busy and (self.usable or self.engine.leaving):
             self._result = None
@@ -136,10 +174,11 @@ class Pool:
         *,
         slots: int = SLOTS,
         keep: float = 5.0,
-        source: str = "",
     ) -> None:
         """Greet as `me`; `keep` is how many seconds an idle connection stays open."""
-        self.loop, self.me, self.context, self.keep, self.source = loop, me, context, keep, source
+        self.loop, self.me, self.context, self.keep = loop, me, context, keep
+        self.health = Health()
+        """Which addresses answer."""
         self._slots = slots
         self._taken: dict[str, int] = {}
         self._waiting: dict[str, deque[Later[None]]] = {}
@@ -237,6 +276,12 @@ def weaker_manners(manner: Manner) -> list[Manner]:
     if manner.policy.level is Level.VERIFY:  # an MTA-STS policy in testing
         return [replace(manner, policy=OPPORTUNISTIC), plain]
     return [plain]
+
+
+def place_of(target: Target, manner: Manner) -> Place:
+    """Say what is remembered of a target that does not answer."""
+    source = manner.source
+    return target.address, target.port, source.towards(target.address) if source else ""
 
 
 def starttls(manner: Manner) -> Tls:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mailtools.errors import DnsTrouble, MailLoop, NoSuchDomain, NullMx
+from mailtools.errors import DnsTrouble, MailLoop, NoAnswer, NoSuchDomain, NullMx
 
 HOSTS_MOST = 20  # exchangers looked up; beyond, a zone asks too much
 TARGETS_MOST = 10  # addresses worth knowing: more are not tried in one attempt
@@ -40,6 +40,25 @@ class Resolver(Protocol):
 
     def addresses(self, host: str) -> tuple[str, ...]:
         """IPv6 and IPv4 addresses; raises DnsTrouble."""
+
+
+class Lookup(Protocol):
+    """What is asked of DNS for SRV records."""
+
+    def lookup(self, name: str, rrtype: str) -> SecureAnswer:
+        """Records of any type; raises DnsTrouble."""
+
+
+class SecureAnswer(Protocol):
+    """Records, and whether DNSSEC vouches for them."""
+
+    @property
+    def records(self) -> tuple[str, ...]:
+        """The records as text."""
+
+    @property
+    def secure(self) -> bool:
+        """The AD bit of a resolver that may be believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +170,27 @@ def find(
     if looped:
         raise MailLoop(f"Mail for {domain} would come back to this host")
     raise _leads_nowhere(domain, answer.records)
+
+
+def submission_hosts(
+    domain: str, resolver: Lookup, chance: Callable[[], float] = random.random
+) -> list[tuple[str, int]]:
+    """Give the hosts and ports that take submissions for a domain, best first: RFC 8314 5.1.
+
+    Where nobody vouches for the records, hosts of other domains are left out (RFC 6186 6): they get
+    a secret. Raises DnsTrouble, and NoAnswer where none is left.
+    """
+    answer = resolver.lookup(f"_submissions._tcp.{domain}", "SRV")
+    found = []
+    for text in answer.records:
+        priority, weight, port, host = text.lower().rstrip(".").split(" ")
+        theirs = host == domain or host.endswith(f".{domain}")
+        if host and (answer.secure or theirs):
+            # RFC 2782: in proportion to their weights.
+            found.append((int(priority), -(chance() ** (1 / max(int(weight), 0.01))), host, port))
+    if not found:
+        raise NoAnswer(f"No SRV record of {domain} names a host for submissions", status="4.4.4")
+    return [(host, int(port)) for _, _, host, port in sorted(found)]
 
 
 def _shuffled(addresses: Iterable[str], shuffle: Shuffle) -> list[str]:

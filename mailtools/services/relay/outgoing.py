@@ -33,6 +33,14 @@ class Outgoing:
     wish: TlsWish
 
 
+def is_large(job: Job) -> bool:
+    """Whether a job's entry takes long to read."""
+    try:
+        return bool(job.path) and os.stat(job.path).st_size > WHOLE_MOST
+    except OSError:
+        return False  # `load` says why
+
+
 def load(job: Job) -> Outgoing:
     """Read a job's entry: a small one whole, of a large one what has to be known.
 

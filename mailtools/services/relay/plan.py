@@ -14,6 +14,7 @@ from mailtools.errors import NoAnswer, TlsTrouble
 from mailtools.net.local import is_local
 from mailtools.services.relay import exchangers
 from mailtools.services.relay.exchangers import Target
+from mailtools.services.relay.families import Families
 from mailtools.services.relay.route import Destination, Route
 from mailtools.services.relay.tls_policy import OPPORTUNISTIC, VERIFIED, Level, TlsPolicy
 from mailtools.services.relay.tls_rules import Planned, TlsRules, dane_policy
@@ -34,10 +35,12 @@ class Planner:
         resolver: Callable[[], Resolver],
         rules: TlsRules | None = None,
         *,
+        families: Families | None = None,
         port: int = 25,
     ) -> None:
         """Use `resolver` (made when first needed) for names; `port` is where exchangers listen."""
         self._me, self._port = me.lower(), port
+        self.families = families or Families()
         self.rules = rules or TlsRules({})
         self._make_resolver = resolver
         self._resolver: Resolver | None = None
@@ -58,14 +61,35 @@ class Planner:
         if route is None:
             domain, resolver = destination.domain, self.resolver
             targets = exchangers.find(domain, resolver, port=self._port, ours=self._is_us)
+            targets = self._fitting(targets, destination)
             return self.rules.plan(domain, targets, resolver, wish)
         if is_plain(destination):
             policy = self._policy(route, wish, None)
-            return [(Target(route.host, route.host, route.port), policy)]
-        addresses = self._host_addresses(route.host)
-        targets = exchangers.interleaved([(route.host, addresses)], route.port)
+            target = Target(route.host, route.host, route.port)
+            return [(each, policy) for each in self._fitting([target], destination)]
+        targets = self._fitting(self._found(route), destination)
         policy = self._policy(route, wish, targets[0] if "." in route.host else None)
         return [(target, policy) for target in targets]
+
+    def _found(self, route: Route) -> list[Target]:
+        if route.srv:
+            hosts = exchangers.submission_hosts(route.host, self.resolver)
+        else:
+            hosts = [(route.host, route.port)]
+        return [
+            target
+            for host, port in hosts
+            for target in exchangers.interleaved([(host, self._host_addresses(host))], port)
+        ]
+
+    def _fitting(self, targets: list[Target], destination: Destination) -> list[Target]:
+        source = destination.source
+        fitting = self.families.fitting(targets, lambda: self.resolver, source)
+        if targets and not fitting:
+            # The operator's own setting, as below. Not 4.4.1: the others do not hear of it.
+            text = f"No address of {targets[0].host} can be reached from {source}"
+            raise NoAnswer(text, status="4.4.0")
+        return fitting
 
     def _policy(self, route: Route, wish: TlsWish, named: Target | None) -> TlsPolicy:
         """Give the policy for a route; `named` is a target where DNS knows its host."""

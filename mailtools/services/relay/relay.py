@@ -11,7 +11,6 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from mailtools import log
@@ -21,13 +20,22 @@ from mailtools.mail.report import Report, report_failure
 from mailtools.net.loop import Loop, Task
 from mailtools.protocol.smtp.transaction import Login, Outcome, Transaction
 from mailtools.services.agent import Job
-from mailtools.services.relay import by_domain, outgoing
-from mailtools.services.relay.connections import Connection, Manner, Pool, weaker_manners
+from mailtools.services.relay import outgoing
+from mailtools.services.relay.connections import (
+    NOTHING,
+    Connection,
+    Manner,
+    Pool,
+    manner_of,
+    place_of,
+    weaker_manners,
+)
 from mailtools.services.relay.exchangers import Target
+from mailtools.services.relay.families import Families
 from mailtools.services.relay.plan import Planner, is_plain
 from mailtools.services.relay.route import Destination, Route, Routes
 from mailtools.services.relay.signing import Signing
-from mailtools.services.relay.tls_policy import OPPORTUNISTIC, VERIFIED
+from mailtools.services.relay.tls_policy import VERIFIED
 from mailtools.services.relay.tls_rules import Planned, TlsRules
 from mailtools.trust.tls_required import TlsWish
 
@@ -38,7 +46,8 @@ if TYPE_CHECKING:
 ADDRESSES_MOST = 5  # addresses tried in one attempt (Postfix's smtp_mx_address_limit)
 SESSIONS_MOST = 2  # of them, hosts that answered (Postfix's smtp_mx_session_limit)
 
-NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+NO_ANSWER = ("4.4.1", "4.4.3", "4.4.4")
+NO_WAY = "4.4.0"
 
 Say = Callable[[Report], None]
 Credentials = Callable[[Route], "Login | None"]
@@ -60,6 +69,7 @@ class Relay:
         ignored: Mapping[str, tuple[str, ...]] = NOTHING,
         port: int = 25,
         sessions: Sessions | None = None,
+        families: Families | None = None,
     ) -> None:
         """Use `resolver` (made when first needed) for names; `port` is where exchangers listen.
 
@@ -68,7 +78,7 @@ class Relay:
         """
         self._sessions = sessions
         self._signing = signing
-        self._planner = Planner(pool.me, resolver, rules, port=port)
+        self._planner = Planner(pool.me, resolver, rules, families=families, port=port)
         self._loop, self._pool, self._routes = loop, pool, routes
         self._credentials, self._ignored = credentials, ignored
         self.at_work = 0
@@ -76,8 +86,16 @@ class Relay:
 
     def start(self, job: Job, say: Say) -> None:
         """Begin a job: `say` gets one report for each forward-path, sooner or later."""
+        self.at_work += 1
+        self._loop.spawn(self._begin(job, say))
+
+    def _begin(self, job: Job, say: Say) -> Task[None]:
+        """Read a job's entry, and begin what is to be done with it."""
         try:
-            loaded = outgoing.load(job)
+            if outgoing.is_large(job):
+                loaded = yield self._loop.in_thread(lambda: outgoing.load(job))
+            else:
+                loaded = outgoing.load(job)
             finish = None
             if self._signing is not None:
                 finish = self._signing.finish(job.id, loaded.envelope, loaded.message)
@@ -85,19 +103,25 @@ class Relay:
             _log_trouble(job, failure)
             for path in job.forward_paths:
                 say(report_failure(path, failure))
-            return
+        else:
+            for destination, paths in self._grouped(job, say).items():
+                transaction = outgoing.transaction(job, tuple(paths), loaded, finish)
+                attempt = _Attempt(job, transaction, loaded.wish, say, own=destination.own_way)
+                attempt.counts = loaded.envelope.client != REPORT
+                self.at_work += 1
+                self._loop.spawn(self._guarded(attempt, destination))
+        finally:
+            self.at_work -= 1
+
+    def _grouped(self, job: Job, say: Say) -> dict[Destination, list[str]]:
         groups: dict[Destination, list[str]] = {}
         for path in job.forward_paths:
             try:
-                groups.setdefault(self._routes.destination(path), []).append(path)
+                destination = self._routes.destination(path, job.reverse_path)
+                groups.setdefault(destination, []).append(path)
             except Failure as failure:
                 say(report_failure(path, failure))
-        for destination, paths in groups.items():
-            transaction = outgoing.transaction(job, tuple(paths), loaded, finish)
-            attempt = _Attempt(job, transaction, loaded.wish, say)
-            attempt.counts = loaded.envelope.client != REPORT
-            self.at_work += 1
-            self._loop.spawn(self._guarded(attempt, destination))
+        return groups
 
     def _guarded(self, attempt: _Attempt, destination: Destination) -> Task[None]:
         """Relay, and report what is left open, whatever happens."""
@@ -120,7 +144,7 @@ class Relay:
 
     def _relay(self, attempt: _Attempt, destination: Destination) -> Task[None]:
         # What a message asks of TLS is part of the name: only its equals share a connection.
-        share = f"{destination.name} {attempt.wish}"
+        share = f"{destination.name} {attempt.wish} {destination.source or ''}"
         while attempt.open and (connection := self._pool.idle(share)):
             yield from self._use(attempt, connection)
             if not attempt.stale:
@@ -130,8 +154,8 @@ class Relay:
         planned: Planned = yield from self._plan(destination, attempt.wish)
         manner = yield from self._manner(destination)
         tried = sessions = 0
-        for target, policy in planned:
-            if target in attempt.asked:
+        for target, policy in self._answering_first(planned, manner):
+            if target in attempt.asked or (tried and self._is_avoided(target, manner)):
                 continue
             if not attempt.open or tried >= ADDRESSES_MOST or sessions >= SESSIONS_MOST:
                 break
@@ -139,18 +163,33 @@ class Relay:
             if manner.login and not (manner.login.plaintext or policy.authenticates):
                 fitting = replace(manner, policy=VERIFIED)  # a secret is for its owner only
             connection = yield from self._try(attempt, target, fitting, share)
-            tried += not connection.channel.no_route
-            sessions += connection.answered
+            tried += connection is None or not connection.channel.no_route
+            sessions += connection is not None and connection.answered
+
+    def _answering_first(self, planned: Planned, manner: Manner) -> Planned:
+        """Put those that did not answer a while ago behind all others."""
+        return sorted(planned, key=lambda each: self._is_avoided(each[0], manner))
+
+    def _is_avoided(self, target: Target, manner: Manner) -> bool:
+        return self._pool.health.avoided(place_of(target, manner))
 
     def _try(
         self, attempt: _Attempt, target: Target, manner: Manner, share: str
-    ) -> Task[Connection]:
-        """Try one target: by an open connection, by a new one, in plain where TLS fails."""
+    ) -> Task[Connection | None]:
+        """Try one target: by an open connection, by a new one, in plain where TLS fails.
+
+        None where another attempt has just found that it does not answer.
+        """
         open_one = self._pool.idle_at(target, manner, share)
         if open_one:
             yield from self._use(attempt, open_one)
             if not attempt.stale:
                 return open_one
+        silent: Failure | None = yield self._pool.health.enter(place_of(target, manner))
+        if silent is not None:
+            attempt.asked.add(target)
+            attempt.fail(silent)
+            return None
         connection = self._pool.make(target, manner, share)
         yield from self._use(attempt, connection)
         if self._sessions is not None and manner.policy.applied is not None and attempt.counts:
@@ -200,17 +239,11 @@ class Relay:
         return planned
 
     def _manner(self, destination: Destination) -> Task[Manner]:
-        route = destination.route
-        ignored = by_domain.find(self._ignored, route.host if route else destination.domain) or ()
-        if route is None:
-            return Manner(OPPORTUNISTIC, ignored=ignored)
+        route, credentials = destination.route, self._credentials
         login: Login | None = None
-        if self._credentials is not None:
-            credentials = self._credentials
+        if route is not None and credentials is not None:
             login = yield self._loop.in_thread(lambda: credentials(route))
-        return Manner(
-            OPPORTUNISTIC, route.lmtp, route.implicit_tls, login, loops=False, ignored=ignored
-        )
+        return manner_of(destination, login, self._ignored)
 
 
 class Sessions(Protocol):
@@ -223,8 +256,10 @@ class Sessions(Protocol):
 class _Attempt:
     """What is known of one transaction's forward-paths while exchanger after exchanger is asked."""
 
-    def __init__(self, job: Job, transaction: Transaction, wish: TlsWish, say: Say) -> None:
-        self.job, self.wish = job, wish
+    def __init__(
+        self, job: Job, transaction: Transaction, wish: TlsWish, say: Say, *, own: bool = False
+    ) -> None:
+        self.job, self.wish, self._own = job, wish, own
         self.stale = False
         """The connection used last had been idle, and died: that says nothing of the peer."""
         self.counts = True
@@ -254,16 +289,27 @@ class _Attempt:
             address = report.forward_path
             if not outcome.elsewhere:
                 if self._paths.pop(address, None) is not None:
-                    self._say(report)
+                    self._tell(report)
             elif not self.stale and (address not in self._best or not report.settled):
                 # A temporary failure somewhere outweighs permanent ones elsewhere.
                 self._best[address] = report
 
+    def fail(self, failure: Failure) -> None:
+        """Remember why an exchanger could not be asked."""
+        self.take([Outcome(report_failure(path, failure), True) for path in self._paths])
+
     def finish(self, rest: Failure) -> None:
         """Report every open forward-path: by what the exchangers said, else by `rest`."""
         for address in self._paths:
-            self._say(self._best.get(address) or report_failure(address, rest))
+            self._tell(self._best.get(address) or report_failure(address, rest))
         self._paths.clear()
+
+    def _tell(self, report: Report) -> None:
+        if self._own and report.status in NO_ANSWER:
+            # RFC 3463 3.5: no answer on this sender's way. The queue run is not to think that the
+            # domain does not answer anybody.
+            report = report._replace(status=NO_WAY)
+        self._say(report)
 
 
 def _log_trouble(job: Job, failure: Failure) -> None:

@@ -3,7 +3,9 @@
     mail.example.com:alice@example.com:a password: colons and all
     mail.example.net:bob@example.net:!/usr/local/bin/print-token bob
 
-A `!` runs a program whose first line of output is a bearer token (RFC 6750).
+A `!` runs a program whose first line of output is a bearer token (RFC 6750). A host may have more
+than one line: a route that names the login (`bob@example.net@mail.example.net`) takes that one,
+every other route the first.
 """
 
 import os
@@ -24,7 +26,7 @@ class Smarthosts:
 
     def __init__(self, path: str) -> None:
         """Name the file; "" for none. Raises Misconfigured, also when others can read it."""
-        self._secrets: dict[str, tuple[str, str]] = _read(path) if path else {}
+        self._secrets: dict[str, dict[str, str]] = _read(path) if path else {}
         self._tokens: dict[str, tuple[float, str]] = {}
 
     def login(self, route: Route) -> Login | None:
@@ -32,10 +34,14 @@ class Smarthosts:
 
         Raises AuthTrouble when the program fails.
         """
-        found = self._secrets.get(str(route)) or self._secrets.get(route.host)
-        if not found:
+        found = self._secrets.get(str(route)) or self._secrets.get(route.host) or {}
+        name = route.login or next(iter(found), "")
+        if route.login and route.login not in found:
+            # Without a login, or with another's, it would go out in the wrong name.
+            raise AuthTrouble(detail=f"route-credentials: no {route.login} for {route.host}")
+        if not name:
             return None
-        name, secret = found
+        secret = found[name]
         plaintext = "/" in route.host
         if secret.startswith("!"):
             token = self._token(secret[1:])
@@ -67,7 +73,7 @@ class Smarthosts:
         return token
 
 
-def _read(path: str) -> dict[str, tuple[str, str]]:
+def _read(path: str) -> dict[str, dict[str, str]]:
     try:
         with open(path, encoding="utf-8") as file:
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & stat.S_IRWXO:
@@ -75,7 +81,7 @@ def _read(path: str) -> dict[str, tuple[str, str]]:
             lines = file.read().split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise Misconfigured(detail=f"{path}: cannot be read: {error}") from error
-    found: dict[str, tuple[str, str]] = {}
+    found: dict[str, dict[str, str]] = {}
     for number, line in enumerate(lines, 1):
         text = line.strip()
         if not text or text.startswith("#"):
@@ -84,7 +90,7 @@ def _read(path: str) -> dict[str, tuple[str, str]]:
         login, colon, secret = rest.partition(":")
         if not (host and login and colon and secret):
             raise Misconfigured(detail=f"{path}:{number}: host:login:password expected")
-        found[host] = login, secret
+        found.setdefault(host, {})[login] = secret
     return found
 
 

@@ -66,7 +66,7 @@ class Client(smtplib.SMTP):
         if code == 250:
             code, said = self.docmd("DATA")
         if code == 354:
-            self.sock.sendall(text + b".\r\n")
+            self.send(text + b".\r\n")
             code, said = self.getreply()
         return code, said.decode()
 
@@ -174,7 +174,7 @@ def test_quarantine_is_a_held_entry_with_its_reason(behind: Behind) -> None:
     assert behind.entries() == []
     journal = (behind.site.queue / "log" / said.split()[-1]).read_text()
     assert "held" in journal
-    assert "a strange attachment" in journal
+    assert f"the milter {behind.milters[0].endpoint}: a strange attachment" in journal
 
 
 # -- changes --------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ def test_the_envelope_is_changed(behind: Behind) -> None:
     ((head, _),) = behind.entries()
     assert head.splitlines()[2:] == [
         "parameter RET=HDRS",
-        f"parameter SCREENED={behind.milters[0].endpoint}:continue",
+        f"parameter SCREENED={behind.milters[0].endpoint}:0",
         "reverse-path eve@example.net",
         "forward-path carol@example.org",
         "forward-path eve@elsewhere.test NOTIFY=NEVER",
@@ -244,6 +244,7 @@ def test_a_mark_of_a_spam_filter_means_junk(behind: Behind) -> None:
         behind.milters[0].answers["E"] = [b"a"]
         client.message(text=b"X-Spam: Yes\r\n" + TEXT)  # a stranger's own word is none
     first, second = behind.entries()
+    assert f"SCREENED={behind.milters[0].endpoint}:99\n" in first[0]  # as a content program's
     assert "parameter JUNK" in first[0]
     assert "parameter JUNK" not in second[0]
 
@@ -321,13 +322,13 @@ def test_an_exempt_client_is_not_shown(behind: Behind) -> None:
 
 def test_lmtp_answers_for_each(behind: Behind) -> None:
     server = behind.listen({"E": [b"r"]}, options=["--lmtp"])
-    with smtplib.LMTP(*server.address, local_hostname="client.example.com") as client:
+    with smtplib.LMTP(*server.address) as client:
         client.ehlo()
         client.mail("alice@example.net")
         client.rcpt("bob@example.org")
         client.rcpt("carol@example.org")
         client.docmd("DATA")
-        client.sock.sendall(TEXT + b".\r\n")
+        client.send(TEXT + b".\r\n")
         assert [client.getreply()[0] for _ in range(2)] == [550, 550]
 
 

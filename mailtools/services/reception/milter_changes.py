@@ -20,7 +20,6 @@ from mailtools.protocol.milter.answers import (
     HeaderAdded,
     HeaderChanged,
     HeaderInserted,
-    Quarantined,
     RecipientAdded,
     RecipientRemoved,
     SenderChanged,
@@ -46,8 +45,6 @@ class Draft:
     def __init__(self, text: bytes, id_: str, envelope: Envelope) -> None:
         """Take LF text with our Received field, which names the entry's ID, and the envelope."""
         self.envelope = envelope
-        self.reason = ""
-        """Why it is to be held; "" where it is not."""
         self.complaints: list[str] = []
         """Changes that could not be made, since they make no sense."""
         header, self._rest = _split(text)
@@ -65,6 +62,11 @@ class Draft:
     def body(self) -> bytes:
         """The body, as LF text."""
         return self._rest.removeprefix(b"\n")
+
+    @property
+    def junk(self) -> bool:
+        """Whether it is for the folder Junk."""
+        return JUNK in self.envelope.parameters
 
     @property
     def text(self) -> bytes:
@@ -99,8 +101,6 @@ class Draft:
                 self._remove(_address(path))
             case SenderChanged(path, parameters):
                 self._set_sender(_address(path), parameters)
-            case Quarantined(reason):
-                self.reason = self.reason or reason or "a milter wants it"
 
     # -- the header -------------------------------------------------------------------------------
 

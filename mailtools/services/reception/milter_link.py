@@ -39,7 +39,7 @@ DEFAULTS = {
     ),
     "reject": Answer(Verdict.REJECT, Reply(550, "5.5.0", (_UNAVAILABLE,))),
     "accept": GO_ON,
-    "quarantine": Answer(Verdict.CONTINUE, None, (Quarantined("a milter did not answer"),)),
+    "quarantine": Answer(Verdict.CONTINUE, None, (Quarantined("it did not answer"),)),
 }
 """What a milter is taken to say that does not say anything."""
 

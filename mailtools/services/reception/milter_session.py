@@ -164,13 +164,14 @@ class MilterSession:
             self.discarded = link.milter.name
         for change in answer.changes:
             if isinstance(change, Quarantined):
-                self.reason = self.reason or change.reason or "a milter wants it"
+                why = f": {change.reason}" if change.reason else ""
+                self.reason = self.reason or f"the milter {link.milter.name}{why}"
 
     # -- the message ------------------------------------------------------------------------------
 
     def examine(self, draft: Draft) -> None:
         """Let each milter see the message as those before it made it; raise what refuses it."""
-        verdicts = []
+        found = []  # in the words of content programs
         for link in self._links:
             if self.discarded:
                 return
@@ -178,15 +179,16 @@ class MilterSession:
             answer = link.message(draft.header, draft.body, self._message)
             self._note(link, _MESSAGE, answer, seconds=f"{time.monotonic() - start:.2f}")
             self._take(link, answer)
+            was_junk = draft.junk
             draft.apply(answer.changes)
-            verdicts.append(f"{link.milter.name}:{answer.verdict}")
+            found.append(f"{link.milter.name}:{99 if draft.junk and not was_junk else 0}")
             for complaint in draft.complaints:
                 log.event(
                     "trouble", milter=link.milter.name, id=self._message.get("i"),
                     detail=f"a change that cannot be made: {complaint}",
                 )  # fmt: skip
             draft.complaints.clear()
-        parameters = {**draft.envelope.parameters, SCREENED: " ".join(verdicts)}
+        parameters = {**draft.envelope.parameters, SCREENED: " ".join(found)}
         draft.envelope = draft.envelope._replace(parameters=parameters)
 
     def _note(self, link: Link, at: str, answer: Answer, **more: str) -> None:

@@ -1,8 +1,6 @@
-"""queue-run as a process, with small agents of every kind: honest, lying, dying, deaf."""
+"""One pass of queue-run, with small agents of every kind: honest, lying, dying, deaf."""
 
 import os
-import select
-import signal
 import subprocess
 import sys
 import time
@@ -10,110 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from queuehost import HONEST, SLOW, Host, log_lines
 
-from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.store.destinations import Destinations
-from mailtools.store.queue import Queue, State
-
-HONEST = """
-import os, sys
-name = os.path.basename(sys.argv[0])
-print("ready 1 jobs=5", flush=True)
-for line in sys.stdin.buffer:
-    job, path, sender, *paths = line.rstrip(b"\\n").decode().split("\\t")
-    with open(os.environ["TRIED"], "a") as file:
-        file.write(f"{name} {','.join(paths)}\\n")
-    for path in paths:
-        word = path.partition("@")[0]
-        print(job, path, *{
-            "bad": ("failed", "5.1.1", "mx said 550 5.1.1 nobody"),
-            "slow": ("delayed", "4.2.2", "full"),
-            "silent": ("delayed", "4.4.1", "No answer"),
-        }.get(word, ("delivered", "2.0.0", "ok")), sep="\\t", flush=True)
-"""
-
-
-BUFFERS: dict[int, bytearray] = {}
-"""What was read of a process' log beyond the line that was waited for."""
-
-
-class Host:
-    """A queue, agents of our own making, and queue-run."""
-
-    def __init__(self, site: Any) -> None:
-        self.site = site
-        self.queue = Queue(str(site.queue))
-        self.queue.create()
-        self.agents = site.root / "agents"
-        self.agents.mkdir()
-        self.tried_file = site.root / "tried"
-        self.agent("local-deliver", HONEST)
-        self.agent("relay-send", HONEST)
-
-    def agent(self, name: str, text: str) -> None:
-        path = self.agents / name
-        path.write_text(f"#!{sys.executable}\n{text}")
-        path.chmod(0o755)
-        self.site.set(
-            "transports",
-            f".org:{self.agents}/local-deliver",
-            f":{self.agents}/relay-send",
-            f"own.test:{self.agents}/own",
-            "example.org:" + f"{self.agents}/local-deliver",
-        )
-
-    @property
-    def environ(self) -> dict[str, str]:
-        return {**self.site.environ, "TRIED": str(self.tried_file)}
-
-    def put(self, *paths: str, sender: str = "alice@example.com") -> str:
-        writer = self.queue.begin(Envelope(sender, tuple(ForwardPath(p) for p in paths)))
-        writer.write(b"Subject: x\n\nbody\n")
-        return writer.commit()
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-        return self.site.run("queue-run", *arguments, env=self.environ)
-
-    def start(self) -> subprocess.Popen[bytes]:
-        return self.site.start("queue-run", "--wait", env=self.environ)
-
-    @property
-    def tried(self) -> list[str]:
-        return self.tried_file.read_text().splitlines() if self.tried_file.exists() else []
-
-    @property
-    def senders(self) -> list[str]:
-        return sorted(self.queue.open(p).envelope.reverse_path for p in self.queue.all())
+from mailtools.store.queue import State
 
 
 @pytest.fixture
 def host(site: Any) -> Host:
     return Host(site)
-
-
-def log_lines(process: subprocess.Popen[bytes], start: str, count: int = 1) -> list[str]:
-    """Read the log up to the last of `count` lines that begin so; give those."""
-    found: list[str] = []
-    seen: list[str] = []
-    assert process.stderr
-    fd = process.stderr.fileno()
-    buffer = BUFFERS.setdefault(process.pid, bytearray())
-    while True:
-        line, end, _ = bytes(buffer).partition(b"\n")
-        if end:
-            del buffer[: len(line) + 1]
-            seen.append(line.decode())
-            if seen[-1].startswith(start):
-                found.append(seen[-1])
-                if len(found) == count:
-                    return found
-            continue
-        # Agents hold the pipe too, so that its end alone would not tell.
-        ready, _, _ = select.select([fd], [], [], 20)
-        data = os.read(fd, 65536) if ready else b""
-        if not data:
-            raise AssertionError(f"waited for {start!r}, got\n" + "\n".join(seen))
-        buffer += data
 
 
 def test_one_pass_settles_puts_off_and_bounces(host: Host) -> None:
@@ -218,106 +121,6 @@ def test_a_silent_destination_is_left_alone(host: Host) -> None:
     third = host.put("bob@example.com")  # others are tried
     host.run()
     assert host.queue.find(third) is None
-
-
-def test_waiting_it_takes_a_message_at_once_and_ends_on_sigterm(host: Host) -> None:
-    process = host.start()
-    ids = []
-    for number in range(3):
-        ids.append(host.put(f"bob{number}@example.org"))
-        assert f" id={ids[-1]} " in log_lines(process, "delivered ")[0]
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
-    assert list(host.queue.all()) == []
-
-
-def test_waiting_it_tries_again_when_the_minute_has_come(host: Host) -> None:
-    id_ = host.put("bob@example.org")
-    host.queue.defer(host.queue.open(id_), time.time() - 90)
-    process = host.start()
-    assert f" id={id_} " in log_lines(process, "delivered ")[0]
-
-
-def test_what_is_in_hand_for_long_costs_nothing_meanwhile(host: Host) -> None:
-    host.agent("local-deliver", SLOW)
-    gate = host.agents / "local-deliver.gate"
-    os.mkfifo(gate)
-    id_ = host.put("bob@example.org")
-    host.queue.defer(host.queue.open(id_), time.time() - 90)
-    process = host.start()
-    log_lines(process, "begun")
-
-    def used() -> int:
-        words = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-        return int(words[11]) + int(words[12])  # clock ticks
-
-    before = used()
-    assert subprocess.run(["sleep", "1"], check=True).returncode == 0
-    assert used() - before < 20  # of 100: it does not spin
-    gate.write_text("")
-    log_lines(process, "removed ")
-
-
-def test_a_second_run_wakes_the_first_and_exits(host: Host) -> None:
-    process = host.start()
-    first = host.put("slow@example.org")
-    log_lines(process, "delayed ")
-    assert host.run("--id", first).returncode == 0
-    assert f" id={first} " in log_lines(process, "delayed ")[0]
-    result = host.run()
-    assert (result.returncode, result.stderr) == (0, b"")
-
-
-SLOW = """
-import os, sys
-print("ready 1 jobs=2", flush=True)
-for line in sys.stdin.buffer:
-    job, path, sender, *paths = line.rstrip(b"\\n").decode().split("\\t")
-    os.write(2, b"begun\\n")  # in one piece, as every log line
-    open(sys.argv[0] + ".gate").read()
-    for path in paths:
-        print(job, path, "delivered", "2.0.0", "ok", sep="\\t", flush=True)
-"""
-
-
-def test_sigterm_lets_jobs_in_hand_finish_and_leaves_the_rest(host: Host) -> None:
-    host.site.set("local-agents", "1")
-    host.agent("local-deliver", SLOW)
-    gate = host.agents / "local-deliver.gate"
-    os.mkfifo(gate)
-    ids = [host.put(f"bob{number}@example.org") for number in range(4)]
-    process = host.start()
-    log_lines(process, "begun")
-    process.send_signal(signal.SIGTERM)
-    for _ in range(2):  # what it has in hand: jobs=2
-        gate.write_text("")
-        log_lines(process, "delivered ")
-    assert process.wait(20) == 0
-    assert sum(host.queue.find(id_) is not None for id_ in ids) == 2
-
-
-def test_sighup_rereads_the_control_folder(host: Host) -> None:
-    process = host.start()
-    host.put("bob@example.net")
-    log_lines(process, "removed ")
-    host.agent("own", HONEST)
-    host.site.set("transports", f"example.net:{host.agents}/own")
-    process.send_signal(signal.SIGHUP)
-    log_lines(process, "reread")
-    host.put("bob@example.net")
-    log_lines(process, "removed ")
-    assert host.tried == ["relay-send bob@example.net", "own bob@example.net"]
-
-
-def test_a_broken_control_folder_does_not_stop_a_run_that_is_there(host: Host) -> None:
-    process = host.start()
-    host.put("bob@example.net")
-    log_lines(process, "removed ")
-    host.site.set("lifetime", "soon")
-    process.send_signal(signal.SIGHUP)
-    log_lines(process, "trouble ")
-    host.put("carol@example.net")
-    log_lines(process, "removed ")
 
 
 DIES = """
@@ -487,88 +290,6 @@ def test_a_crowd_for_one_destination_keeps_nobody_else_out(host: Host) -> None:
     assert done == {f"id={id_}" for id_ in crowd}
 
 
-def test_rules_hold_new_messages_until_they_are_released(host: Host) -> None:
-    host.site.set("hold", "from <>", "to *@EXAMPLE.org", "client 192.0.2.0/24")
-    null = host.put("carol@example.net", sender="")
-    to = host.put("dora@example.net", "bob@example.org")
-    envelope = Envelope("x@example.com", (ForwardPath("c@example.net"),), {}, "192.0.2.7 mail.test")
-    writer = host.queue.begin(envelope)
-    client = writer.commit()
-    free = host.put("erin@example.net")
-    preview = host.run("--dry-run").stdout.decode()
-    assert f"{to}\thold\t\tto *@EXAMPLE.org" in preview
-    result = host.run()
-    held = {line for line in result.stderr.decode().splitlines() if line.startswith("held")}
-    assert held == {
-        f'held id={null} rule="from <>"',
-        f'held id={to} rule="to *@EXAMPLE.org"',
-        f'held id={client} rule="client 192.0.2.0/24"',
-    }
-    assert {place.id for place in host.queue.held()} == {null, to, client}
-    assert host.tried == ["relay-send erin@example.net"]
-    assert host.queue.find(free) is None
-    # Released is released: rules do not catch it again, nor when it waits and is tried anew.
-    assert host.site.run("queue-edit", "release", to).returncode == 0
-    assert host.run("--id", null).returncode == 0
-    assert host.run().returncode == 0
-    assert {place.id for place in host.queue.all()} == {client}
-    assert "local-deliver bob@example.org" in host.tried
-
-
-def test_rules_leave_alone_what_was_tried_before_they_came(host: Host) -> None:
-    old = host.put("slow@example.net")
-    host.run()
-    host.site.set("hold", "to *")
-    assert host.site.run("queue-edit", "retry", old).returncode == 0
-    assert b"delayed" in host.run().stderr
-    place = host.queue.find(old)
-    assert place
-    assert place.state is State.WAIT
-
-
-def test_what_is_no_rule_is_said_with_its_line(host: Host) -> None:
-    host.site.set("hold", "to *@example.net", "sender x", "client host.test")
-    result = host.run()
-    assert result.returncode == os.EX_CONFIG
-    assert b"hold:2: 'sender x' is no rule" in result.stderr
-    assert b"hold:3: 'host.test' is neither an IP address nor a network" in result.stderr
-
-
-def test_an_address_refused_as_unknown_is_not_tried_again_until_it_is_lifted(host: Host) -> None:
-    host.site.set("suppress", "30d")
-    first = host.put("bad@example.net", "bob@example.net")
-    log = host.run().stderr.decode()
-    assert f"suppressed id={first} to=bad@example.net status=5.1.1" in log
-    tried = host.tried
-    assert "relay-send bad@example.net,bob@example.net" in tried
-    # Local addresses are ours to know: they are looked up each time.
-    host.put("bad@example.org")
-    host.run()
-    second = host.put("BAD@example.net", "carol@example.net", sender="dora@example.com")
-    log = host.run().stderr.decode()
-    (line,) = [line for line in log.splitlines() if line.startswith(f"failed id={second} ")]
-    assert "to=BAD@example.net status=5.1.1" in line
-    assert "refused as unknown on 20" in line
-    assert "mx said 550 5.1.1 nobody; queue-edit unsuppress BAD@example.net" in line
-    assert f"notified id={second} of=failed to=dora@example.com" in log
-    assert "relay-send carol@example.net" in host.tried[len(tried) :]
-    shown = host.site.run("queue-list", "--suppressed").stdout.decode().splitlines()
-    assert [line.split("\t")[0] for line in shown] == ["bad@example.net"]
-    assert host.site.run("queue-edit", "unsuppress", "Bad@example.net").returncode == 0
-    assert host.site.run("queue-edit", "unsuppress", "Bad@example.net").returncode == os.EX_NOINPUT
-    host.put("bad@example.net")
-    host.run()
-    assert "relay-send bad@example.net" in host.tried
-
-
-def test_unknown_addresses_are_tried_where_nobody_asked_for_suppression(host: Host) -> None:
-    for _ in range(2):
-        host.put("bad@example.net", sender="")
-        host.run()
-    assert host.tried == ["relay-send bad@example.net"] * 2
-    assert list((host.site.queue / "suppress").iterdir()) == []
-
-
 def test_a_rate_of_a_destination_makes_the_pass_wait_for_it(host: Host) -> None:
     host.site.set("destination-limits", "example.net:1/1200")
     for _ in range(3):
@@ -602,30 +323,3 @@ def test_verp_gives_each_recipient_its_reverse_path(host: Host, flags: tuple[str
     )
     assert f"of=failed to=l{mark}bad=example.net@example.org" in result.stderr.decode()
     assert list(host.queue.all()) == []
-
-
-def test_a_shared_queue_is_worked_on_by_who_has_the_lease(host: Host) -> None:
-    host.site.set("lease", "60s")
-    folder = host.site.queue / "owner"
-    folder.mkdir()
-    (folder / "000007").write_text("far.example.org 12 another-boot\n")
-    host.put("carol@example.net")
-    result = host.run()
-    assert result.returncode == 0
-    assert b'stood-by owner="far.example.org 12 another-boot"' in result.stderr
-    assert host.tried == []
-    os.utime(folder / "000007", (0, time.time() - 100))
-    result = host.run()
-    assert b'leased after="far.example.org 12 another-boot"' in result.stderr
-    assert host.tried == ["relay-send carol@example.net"]
-    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("000008", "free\n")]
-
-
-def test_a_queue_run_whose_lease_was_taken_over_stops(host: Host) -> None:
-    host.site.set("lease", "3s")
-    process = host.start()
-    log_lines(process, "leased")
-    (host.site.queue / "owner" / "000009").write_text("far.example.org 12 another-boot\n")
-    log_lines(process, "lease-lost")
-    assert process.wait(20) == 0
-    assert (host.site.queue / "owner" / "000009").read_text().startswith("far.")

@@ -1,0 +1,125 @@
+"""What queue-run leaves alone: what rules hold, suppressed addresses, another host's queue."""
+
+import os
+import time
+from typing import Any
+
+import pytest
+from queuehost import Host, log_lines
+
+from mailtools.mail.envelope import Envelope, ForwardPath
+from mailtools.store.queue import State
+
+
+@pytest.fixture
+def host(site: Any) -> Host:
+    return Host(site)
+
+
+def test_rules_hold_new_messages_until_they_are_released(host: Host) -> None:
+    host.site.set("hold", "from <>", "to *@EXAMPLE.org", "client 192.0.2.0/24")
+    null = host.put("carol@example.net", sender="")
+    to = host.put("dora@example.net", "bob@example.org")
+    envelope = Envelope("x@example.com", (ForwardPath("c@example.net"),), {}, "192.0.2.7 mail.test")
+    writer = host.queue.begin(envelope)
+    client = writer.commit()
+    free = host.put("erin@example.net")
+    preview = host.run("--dry-run").stdout.decode()
+    assert f"{to}\thold\t\tto *@EXAMPLE.org" in preview
+    result = host.run()
+    held = {line for line in result.stderr.decode().splitlines() if line.startswith("held")}
+    assert held == {
+        f'held id={null} rule="from <>"',
+        f'held id={to} rule="to *@EXAMPLE.org"',
+        f'held id={client} rule="client 192.0.2.0/24"',
+    }
+    assert {place.id for place in host.queue.held()} == {null, to, client}
+    assert host.tried == ["relay-send erin@example.net"]
+    assert host.queue.find(free) is None
+    # Released is released: rules do not catch it again, nor when it waits and is tried anew.
+    assert host.site.run("queue-edit", "release", to).returncode == 0
+    assert host.run("--id", null).returncode == 0
+    assert host.run().returncode == 0
+    assert {place.id for place in host.queue.all()} == {client}
+    assert "local-deliver bob@example.org" in host.tried
+
+
+def test_rules_leave_alone_what_was_tried_before_they_came(host: Host) -> None:
+    old = host.put("slow@example.net")
+    host.run()
+    host.site.set("hold", "to *")
+    assert host.site.run("queue-edit", "retry", old).returncode == 0
+    assert b"delayed" in host.run().stderr
+    place = host.queue.find(old)
+    assert place
+    assert place.state is State.WAIT
+
+
+def test_what_is_no_rule_is_said_with_its_line(host: Host) -> None:
+    host.site.set("hold", "to *@example.net", "sender x", "client host.test")
+    result = host.run()
+    assert result.returncode == os.EX_CONFIG
+    assert b"hold:2: 'sender x' is no rule" in result.stderr
+    assert b"hold:3: 'host.test' is neither an IP address nor a network" in result.stderr
+
+
+def test_an_address_refused_as_unknown_is_not_tried_again_until_it_is_lifted(host: Host) -> None:
+    host.site.set("suppress", "30d")
+    first = host.put("bad@example.net", "bob@example.net")
+    log = host.run().stderr.decode()
+    assert f"suppressed id={first} to=bad@example.net status=5.1.1" in log
+    tried = host.tried
+    assert "relay-send bad@example.net,bob@example.net" in tried
+    # Local addresses are ours to know: they are looked up each time.
+    host.put("bad@example.org")
+    host.run()
+    second = host.put("BAD@example.net", "carol@example.net", sender="dora@example.com")
+    log = host.run().stderr.decode()
+    (line,) = [line for line in log.splitlines() if line.startswith(f"failed id={second} ")]
+    assert "to=BAD@example.net status=5.1.1" in line
+    assert "refused as unknown on 20" in line
+    assert "mx said 550 5.1.1 nobody; queue-edit unsuppress BAD@example.net" in line
+    assert f"notified id={second} of=failed to=dora@example.com" in log
+    assert "relay-send carol@example.net" in host.tried[len(tried) :]
+    shown = host.site.run("queue-list", "--suppressed").stdout.decode().splitlines()
+    assert [line.split("\t")[0] for line in shown] == ["bad@example.net"]
+    assert host.site.run("queue-edit", "unsuppress", "Bad@example.net").returncode == 0
+    assert host.site.run("queue-edit", "unsuppress", "Bad@example.net").returncode == os.EX_NOINPUT
+    host.put("bad@example.net")
+    host.run()
+    assert "relay-send bad@example.net" in host.tried
+
+
+def test_unknown_addresses_are_tried_where_nobody_asked_for_suppression(host: Host) -> None:
+    for _ in range(2):
+        host.put("bad@example.net", sender="")
+        host.run()
+    assert host.tried == ["relay-send bad@example.net"] * 2
+    assert list((host.site.queue / "suppress").iterdir()) == []
+
+
+def test_a_shared_queue_is_worked_on_by_who_has_the_lease(host: Host) -> None:
+    host.site.set("lease", "60s")
+    folder = host.site.queue / "owner"
+    folder.mkdir()
+    (folder / "000007").write_text("far.example.org 12 another-boot\n")
+    host.put("carol@example.net")
+    result = host.run()
+    assert result.returncode == 0
+    assert b'stood-by owner="far.example.org 12 another-boot"' in result.stderr
+    assert host.tried == []
+    os.utime(folder / "000007", (0, time.time() - 100))
+    result = host.run()
+    assert b'leased after="far.example.org 12 another-boot"' in result.stderr
+    assert host.tried == ["relay-send carol@example.net"]
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("000008", "free\n")]
+
+
+def test_a_queue_run_whose_lease_was_taken_over_stops(host: Host) -> None:
+    host.site.set("lease", "3s")
+    process = host.start()
+    log_lines(process, "leased")
+    (host.site.queue / "owner" / "000009").write_text("far.example.org 12 another-boot\n")
+    log_lines(process, "lease-lost")
+    assert process.wait(20) == 0
+    assert (host.site.queue / "owner" / "000009").read_text().startswith("far.")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from queuehost import SLOW, Host, log_lines
+from queuehost import HONEST, SLOW, Host, log_lines
 
 
 @pytest.fixture

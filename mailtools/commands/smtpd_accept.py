@@ -158,6 +158,7 @@ def build(
         room=Room(queue, config.octets("disk-floor")),
         hide_client=config.flag("hide-clients"),
         home=home,
+        authserv_id="" if lmtp else config.line("authserv-id"),
         screen=_screen(config, queue),
         belief=None if submission or lmtp else _belief(config, queue, home, listener=listener),
         budget=None if lmtp else _budget(config, queue, home),

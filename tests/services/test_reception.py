@@ -160,3 +160,24 @@ def test_a_message_is_held_for_thirty_days_at_most() -> None:
     for wrong in ("2027-12-01T00:00:00Z", "2026-13-01T00:00:00Z"):
         with pytest.raises(BadSyntax):
             check_hold(wrong, now)
+
+
+@pytest.mark.parametrize(("address", "kept"), [("192.0.2.7", 1), ("198.51.100.1", 2)])
+def test_results_in_our_name_are_for_trusted_hosts_to_bring(
+    queue: Queue, address: str, kept: int
+) -> None:
+    session = reception(
+        queue,
+        address,
+        authserv_id="mail.example.org",
+        relay_clients=Networks(["198.51.100.0/24"]),
+    )
+    session.mail(parse_address("alice@example.com"), {})
+    session.rcpt(parse_address("bob@example.org"), {})
+    sink = session.data()
+    sink.write(
+        b"Authentication-Results: Mail.Example.ORG (x) 1;\n dmarc=pass\n"
+        b"Authentication-Results: elsewhere.example.com; dmarc=pass\n\nbody\n"
+    )
+    sink.commit()
+    assert only_message(queue).count(b"\nAuthentication-Results:") == kept

@@ -30,6 +30,24 @@ HeaderWork = Callable[[bytes, str], bytes]
 """Takes a header (LF text, without the empty line) and the entry's ID; gives the one to keep."""
 
 
+def without_forged(authserv_id: str) -> HeaderWork:
+    """Give the work that removes Authentication-Results which claim to be ours (RFC 8601 5)."""
+
+    def work(header: bytes, _: str) -> bytes:
+        if b"authentication-results" not in header.lower():
+            return header
+        from mailtools.trust.authres import remove_forged  # where there is such a field
+
+        return remove_forged(header, (authserv_id,))
+
+    return work
+
+
+def one_after_other(first: HeaderWork, then: HeaderWork) -> HeaderWork:
+    """Give the work that is both."""
+    return lambda header, id_: then(first(header, id_), id_)
+
+
 class NewEntry(Protocol):
     """A message on its way into the queue (store/queue.py, content.py)."""
 

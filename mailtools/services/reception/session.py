@@ -87,6 +87,8 @@ class Policy(NamedTuple):
     """Leave the address of authenticated clients out of Received fields."""
     home: str = ""
     """The domain of `<postmaster>`, and the first local one."""
+    authserv_id: str = ""
+    """Whose Authentication-Results only who may relay may bring; "" for anybody's."""
     belief: Belief | None = None
     """How peers that may not relay are judged; None: not at all."""
     screen: Callable[[Mapping[str, str]], Entries] | None = None
@@ -286,7 +288,11 @@ class Reception:
 
     def data(self) -> Sink:
         """Give where the message goes."""
-        from mailtools.services.reception.intake import Intake  # at the first message
+        from mailtools.services.reception.intake import (  # at the first message
+            Intake,
+            one_after_other,
+            without_forged,
+        )
 
         policy, peer = self._policy, self._peer
         assert self._begin is not None
@@ -308,8 +314,11 @@ class Reception:
             "user": account.name if account else None,
         }
         work: HeaderWork | None = None
+        if policy.authserv_id and not self._relay_client:
+            work = without_forged(policy.authserv_id)
         if policy.submission is not None:
-            work = policy.submission.header_work(account, reverse_path)
+            mend = policy.submission.header_work(account, reverse_path)
+            work = one_after_other(work, mend) if work else mend
         intake = Intake(
             policy.screen(self._told()) if policy.screen else policy.queue,
             envelope,

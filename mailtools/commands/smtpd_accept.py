@@ -15,9 +15,9 @@ from mailtools.errors import Usage
 from mailtools.net.serve import is_listener, serve
 from mailtools.protocol.smtp.session import Settings
 from mailtools.services.access.become import become_owner
+from mailtools.services.reception.policy import Policy
 from mailtools.services.reception.room import Room
 from mailtools.services.reception.service import SmtpService, preload, turn_away
-from mailtools.services.reception.session import Policy
 from mailtools.services.reception.submission import Submission
 from mailtools.store.queue import Queue
 

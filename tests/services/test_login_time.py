@@ -17,7 +17,7 @@ from mailtools.services.imap.session import imap_service
 from mailtools.services.local.directory import Directory
 from mailtools.services.pop3.session import pop3_service
 from mailtools.services.reception import service as reception
-from mailtools.services.reception.session import Policy
+from mailtools.services.reception.policy import Policy
 from mailtools.services.reception.submission import Submission
 from mailtools.store.queue import Queue
 

@@ -20,8 +20,9 @@ from mailtools.net.session import Peer
 from mailtools.net.stream import Stream
 from mailtools.services.access.networks import Networks
 from mailtools.services.reception.intake import HEADER_MOST, Intake
+from mailtools.services.reception.policy import Policy
 from mailtools.services.reception.room import Room
-from mailtools.services.reception.session import Policy, Reception, check_hold
+from mailtools.services.reception.session import Reception, check_hold
 from mailtools.store.queue import Queue
 
 

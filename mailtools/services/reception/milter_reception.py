@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mailtools.services.access.accounts import Account
     from mailtools.services.reception.intake import Entries
     from mailtools.services.reception.milter_session import Milters
-    from mailtools.services.reception.session import Policy
+    from mailtools.services.reception.policy import Policy
 
 
 class MilterReception:

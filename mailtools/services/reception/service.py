@@ -17,7 +17,8 @@ from mailtools.protocol.smtp.server import SmtpServer
 from mailtools.protocol.smtp.session import Settings
 from mailtools.services.access.networks import NOBODY, Networks
 from mailtools.services.access.proxied import serve_peer
-from mailtools.services.reception.session import Policy, Reception
+from mailtools.services.reception.policy import Policy
+from mailtools.services.reception.session import Reception
 
 if TYPE_CHECKING:
     import ssl

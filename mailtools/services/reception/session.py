@@ -1,17 +1,17 @@
 """What smtpd-accept decides: who may send what to whom, and that it is queued before it is taken.
 
-A Reception is the Session of one connection (protocol/smtp/session.py); a Policy is what is the
-same for all of them. Recipients are checked during RCPT: what is taken here can be delivered or
-relayed, so no bounce goes to a forged sender.
+A Reception is the Session of one connection (protocol/smtp/session.py); a Policy (policy.py) is
+what is the same for all of them. Recipients are checked during RCPT: what is taken here can be
+delivered or relayed, so no bounce goes to a forged sender.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 from mailtools import log
 from mailtools.errors import (
@@ -28,8 +28,7 @@ from mailtools.mail.address import Address
 from mailtools.mail.envelope import SUBMITTED, Envelope, ForwardPath
 from mailtools.protocol.smtp.extensions import RELEASE_MOST
 from mailtools.services.access.certificate import login_of
-from mailtools.services.access.networks import NOBODY, Networks, is_loopback
-from mailtools.services.reception.room import ANY_ROOM, Room
+from mailtools.services.access.networks import is_loopback
 
 if TYPE_CHECKING:
     from mailtools.net.crowd import Crowd
@@ -37,74 +36,16 @@ if TYPE_CHECKING:
     from mailtools.net.stream import Stream
     from mailtools.protocol.sasl import server as sasl
     from mailtools.protocol.smtp.session import Sink
-    from mailtools.services.access.accounts import Account, Accounts
-    from mailtools.services.reception.belief import Belief, Stranger
-    from mailtools.services.reception.budget import Budget
-    from mailtools.services.reception.greylist import Correspondents
-    from mailtools.services.reception.intake import Entries, HeaderWork
-    from mailtools.services.reception.milter_session import Milters
+    from mailtools.services.access.accounts import Account
+    from mailtools.services.reception.belief import Stranger
+    from mailtools.services.reception.intake import HeaderWork
+    from mailtools.services.reception.policy import Policy
     from mailtools.services.reception.received import Hop
-    from mailtools.services.reception.rejects import Rejects
-    from mailtools.services.reception.submission import Submission
-    from mailtools.store.queue import Queue
 
 PATHS_TOLD = 20  # recipients that a log line names
 FREE_ERRORS = 3  # refusals since the last message that are answered at once
 
 _NOT_KEPT = frozenset(("SIZE", "AUTH"))  # parameters that are about this session only
-
-
-class Directory(Protocol):
-    """Who has a mailbox here (services/local/directory.py)."""
-
-    def is_local(self, domain: str) -> bool:
-        """Whether mail for a domain is delivered here."""
-
-    def check(self, address: Address) -> None:
-        """Raise NoSuchMailbox, MailboxFull or another Failure unless it could be delivered now."""
-
-
-class Policy(NamedTuple):
-    """What is the same for all connections."""
-
-    me: str
-    queue: Queue
-    directory: Directory
-    accounts: Accounts | None = None
-    """Who may authenticate; None: nobody."""
-    relay_clients: Networks = NOBODY
-    xclient_clients: Networks = NOBODY
-    submission: Submission | None = None
-    """The rules of a submission service; None for an exchanger."""
-    lmtp: bool = False
-    starttls: bool = False
-    """There is a certificate."""
-    plaintext_login: bool = False
-    hops: int = 100
-    room: Room = ANY_ROOM
-    """Whether the queue's disk has room."""
-    hide_client: bool = False
-    """Leave the address of authenticated clients out of Received fields."""
-    home: str = ""
-    """The domain of `<postmaster>`, and the first local one."""
-    authserv_id: str = ""
-    """Whose Authentication-Results only who may relay may bring; "" for anybody's."""
-    belief: Belief | None = None
-    """How peers that may not relay are judged; None: not at all."""
-    screen: Callable[[Mapping[str, str]], Entries] | None = None
-    """Gives the queue behind the programs that look at each message; None: there are none."""
-    budget: Budget | None = None
-    """What authenticated users may send in an hour."""
-    milters: Milters | None = None
-    """Who has a say in each step (milter_reception.py)."""
-    crowd: Crowd | None = None
-    """How many connections and messages a client's network may have."""
-    rejects: Rejects | None = None
-    """Keeps what is refused at its end, for who wants that."""
-    correspondents: Correspondents | None = None
-    """Notes to whom users write, where there is a greylist."""
-    tarpit: float = 0.0
-    """Seconds, at most, that a peer waits for the answer to a further mistake."""
 
 
 class Reception:

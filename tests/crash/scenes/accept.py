@@ -11,7 +11,8 @@ from mailtools.mail.address import Address
 from mailtools.net.session import Peer
 from mailtools.protocol.smtp.server import SmtpServer
 from mailtools.protocol.smtp.session import Settings
-from mailtools.services.reception.session import Policy, Reception
+from mailtools.services.reception.policy import Policy
+from mailtools.services.reception.session import Reception
 from mailtools.store.queue import Queue, State
 
 LINE = "0123456789 " * 6

@@ -57,8 +57,10 @@ def _send(
 ) -> int:
     from mailtools.services.access.become import become_owner
     from mailtools.store import disk, lock
+    from mailtools.store.queue import Queue
 
     become_owner(f"{spool}/queue")
+    Queue(f"{spool}/queue").create()
     folder = f"{spool}/reports"
     disk.make_directory(folder)
     held = lock.hold_folder(folder, "lock")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import Server, Site, wait_for_line
+from conftest import ROOT, Server, Site, wait_for_line
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin"), reason="needs haproxy"
@@ -212,3 +212,19 @@ def test_a_proxy_without_its_header_is_refused(behind: Any, haproxy: Any) -> Non
         sock.sendall(b"a1 NOOP\r\n")
         assert sock.recv(4096) == b""
     assert f"client={PROXY} after=PROXY" in server.log_line("lost ")
+
+
+def test_the_example_is_one_haproxy_takes(secure_site: Site) -> None:
+    pem = secure_site.root / "both.pem"
+    etc = secure_site.etc
+    pem.write_bytes((etc / "certificate.pem").read_bytes() + (etc / "key.pem").read_bytes())
+    config = secure_site.root / "haproxy.cfg"
+    text = (ROOT / "examples/proxies/haproxy.cfg").read_text()
+    config.write_text(text.replace("/etc/haproxy/mail.example.org.pem", str(pem)))
+    done = subprocess.run(
+        ["haproxy", "-c", "-q", "-f", str(config)],
+        env={"PATH": "/usr/sbin:/usr/local/sbin:/usr/bin"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

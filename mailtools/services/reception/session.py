@@ -159,9 +159,10 @@ class Reception:
     def xclient(self, attributes: Mapping[str, str]) -> None:
         """Take the peer to be whom a trusted proxy says (Postfix's XCLIENT)."""
         address = attributes.get("ADDR", self._peer.address)
+        address = address[5:] if address[:5].upper() == "IPV6:" else address
         port = attributes.get("PORT", "")
         self._peer = self._peer._replace(
-            address=address[5:] if address[:5].upper() == "IPV6:" else address,
+            address=address,
             port=int(port) if port.isascii() and port.isdigit() else 0,
             name=attributes.get("NAME", self._peer.name),
         )
@@ -171,10 +172,10 @@ class Reception:
         self._meet()
         login, accounts = attributes.get("LOGIN", ""), self._policy.accounts
         if login and accounts is not None:
-            self._account = accounts.find(login)
-            if self._account is None:
-                raise PolicyRefused(f"No such account: {login}")
-            self.authenticated("XCLIENT", self._account)
+            account = accounts.find(login)
+            if account is None or not accounts.may_log_in(account, "submission", address):
+                raise PolicyRefused(f"No account that may log in: {login}")
+            self.authenticated("XCLIENT", account)
 
     def turn(self, node: str, *, subdomains: bool) -> int:
         """Make due what waits for a domain; give how many messages that are."""

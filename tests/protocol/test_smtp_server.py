@@ -218,6 +218,13 @@ def test_too_many_commands_without_a_message_end_the_session() -> None:
     assert server.closed
 
 
+def test_empty_chunks_bring_a_message_no_further() -> None:
+    server = greeted(junk=5)
+    said = say(server, ENVELOPE, *[b"BDAT 0\r\n"] * 9)
+    assert codes(said)[-2:] == ["250", "421"]
+    assert server.closed
+
+
 def test_421_names_the_server() -> None:
     server = greeted()
     server.timed_out()

@@ -375,6 +375,20 @@ def test_received_shows_the_name_that_dns_proves(strict: Site, address: str, sho
     assert f"\nReceived: from anything.test {shown}\n" in text
 
 
+def test_who_was_written_to_is_not_greylisted(strict: Site) -> None:
+    strict.set("greylist", "1h")
+    strict.set("relay-clients", "192.0.2.9")
+    server = strict.listen("smtpd-accept")
+    with client(server, "192.0.2.9") as smtp:
+        text = message("bob@example.org")
+        assert sent(smtp, "bob@example.org", text, "friend@plain.test")[0] == 250
+    with client(server, BAD) as smtp:
+        assert sent(smtp, "other@plain.test", message("other@plain.test"))[0] == 451
+        assert sent(smtp, "friend@plain.test", message("friend@plain.test"))[0] == 250
+    (noted,) = (strict.spool / "greylist/wrote").glob("*/[!s]*")
+    assert noted.read_text() == "friend@plain.test\n"
+
+
 def test_who_wants_rejects_finds_what_was_refused(strict: Site) -> None:
     strict.account("carol")
     accounts = strict.etc / "accounts"

@@ -167,10 +167,13 @@ class SmtpServer(Engine):
             self.closed = True
             raise BadSequence("Protocol error: input before its turn", status="5.5.0", reply=554)
         if row.junk:
-            self._junk += 1
-            if self._junk > self._settings.junk:
-                raise TooManyErrors("Too many commands without a message")
+            self._count_junk()
         method(self, argument)
+
+    def _count_junk(self) -> None:
+        self._junk += 1
+        if self._junk > self._settings.junk:
+            raise TooManyErrors("Too many commands without a message")
 
     def _may_pipeline(self, row: Command) -> bool:
         return self._extended or row.method in ("_quit", "_starttls") or self._state is State.START
@@ -334,6 +337,8 @@ class SmtpServer(Engine):
     def _bdat(self, argument: str) -> None:
         # In whatever state: the octets follow at once, and are no commands (RFC 3030 2).
         self._chunk_left, self._chunk_last = grammar.chunk_argument(argument)
+        if not self._chunk_left and not self._chunk_last:
+            self._count_junk()
         self._chunk_failure = None
         self._step = self._chunk
         try:

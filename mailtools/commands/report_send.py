@@ -13,7 +13,7 @@ import click
 from mailtools.cli import command, etc_option, progress, spool_option
 from mailtools.commands.parts import home_of, need_folder
 from mailtools.config import Config
-from mailtools.errors import DnsTrouble, Misconfigured, Usage
+from mailtools.errors import BadAddress, DnsTrouble, Misconfigured, Usage
 from mailtools.mail.address import parse_address
 
 if TYPE_CHECKING:
@@ -126,9 +126,11 @@ def build(config: Config, spool: str) -> Sending:
     need_folder(config)
     sender = config.line("report-from") or f"postmaster@{home_of(config)}"
     bounces = config.line("report-bounces")
-    parse_address(sender)
-    if bounces:
-        parse_address(bounces)
+    for name, address in (("report-from", sender), ("report-bounces", bounces or sender)):
+        try:
+            parse_address(address)
+        except BadAddress as fault:
+            config.fault(name, 1, f"{address!r}: {fault.text}")
     reporter = Reporter(config.line("me").lower(), config.line("report-organization"), sender)
     resolver = Resolver(config.line("resolver"))
     ours = _ours(config)

@@ -4,12 +4,15 @@ import base64
 import gzip
 import json
 import re
+from collections import Counter
 from email import message_from_bytes
 from email.message import Message
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mailtools import log
 from mailtools.errors import BadParameter, DnsTrouble, NoAnswer
@@ -17,7 +20,7 @@ from mailtools.mail.dmarc_report import NAMESPACE, Published, Row
 from mailtools.mail.envelope import decode
 from mailtools.mail.tls_report import EXPIRED, STS, Applied, Session
 from mailtools.net.dns import Answer
-from mailtools.services.reports.compose import Report, Reporter
+from mailtools.services.reports.compose import Report, Reporter, Subject, make
 from mailtools.services.reports.send import Sending
 from mailtools.store.queue import Queue
 from mailtools.store.report_data import Collected, SentDay, day_of
@@ -293,6 +296,24 @@ def test_lines_that_are_not_ours_are_passed_over(office: Office) -> None:
     assert office.run()
     ((_, xml),) = [attached(message) for message in office.messages()]
     assert xml.count(b"<record>") == 1
+
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+names = st.sampled_from(
+    ["source", "reasons", "signed", "sent", "p", "domain", "kind", "lines", "patterns", "result"]
+)
+objects = st.dictionaries(names, junk, max_size=6).map(json.dumps) | st.text(max_size=20)
+
+
+@given(st.dictionaries(objects, st.dictionaries(objects, st.integers(1, 9)), min_size=1))
+def test_whatever_stands_in_the_data_a_report_is_made(found: dict[str, dict[str, int]]) -> None:
+    facts = {policy: Counter(texts) for policy, texts in found.items()}
+    ElementTree.fromstring(make(REPORTER, Subject("dmarc", "a.test", YESTERDAY), facts).plain)
+    json.loads(make(REPORTER, Subject("tls", "a.test", YESTERDAY), facts).plain)
 
 
 def test_without_a_line_of_ours_there_is_no_report(office: Office) -> None:

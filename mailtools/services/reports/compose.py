@@ -117,19 +117,24 @@ def _dmarc(reporter: Reporter, subject: Subject, facts: Facts, id_: str) -> tupl
 
 def _published(text: str) -> Published:
     try:
-        return Published(**json.loads(text))
-    except (ValueError, TypeError):
+        return Published(**{name: str(value) for name, value in json.loads(text).items()})
+    except (ValueError, TypeError, AttributeError):
         return Published("none")
 
 
 def _row(text: str) -> Row | None:
     try:
         found = json.loads(text)
-        found["reasons"] = tuple((kind, comment) for kind, comment in found["reasons"])
-        found["signed"] = tuple(Signed(*each) for each in found["signed"])
-        found["sent"] = Sent(*found["sent"]) if found["sent"] else None
-        return Row(**found)
-    except (ValueError, TypeError, KeyError):
+        reasons = tuple((str(kind), str(comment)) for kind, comment in found.pop("reasons"))
+        signed = tuple(Signed(*map(str, each)) for each in found.pop("signed"))
+        sent = found.pop("sent")
+        return Row(
+            **{name: str(value) for name, value in found.items()},
+            reasons=reasons,
+            signed=signed,
+            sent=Sent(*map(str, sent)) if sent else None,
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError):
         return None  # not a line of ours
 
 
@@ -151,17 +156,16 @@ def _tls(reporter: Reporter, subject: Subject, facts: Facts, id_: str) -> tuple[
 def _applied(text: str) -> Applied | None:
     try:
         found = json.loads(text)
-        return Applied(
-            found["domain"], found["kind"], tuple(found["lines"]), tuple(found["patterns"])
-        )
+        lines, patterns = (tuple(map(str, found[name])) for name in ("lines", "patterns"))
+        return Applied(str(found["domain"]), str(found["kind"]), lines, patterns)
     except (ValueError, TypeError, KeyError):
         return None
 
 
 def _session(text: str) -> Session | None:
     try:
-        return Session(**json.loads(text))
-    except (ValueError, TypeError):
+        return Session(**{name: str(value) for name, value in json.loads(text).items()})
+    except (ValueError, TypeError, AttributeError):
         return None
 
 

@@ -29,6 +29,7 @@ from mailtools.store.report_data import Collected, Facts, SentDay, Step, day_of,
 from mailtools.trust.lookup import Lookup, is_name
 from mailtools.trust.report_address import Places, dmarc_places, tls_places
 
+GRACE = 300  # seconds of a day for what was noted at the end of the one before
 KEPT_DAYS = 7  # what could not be sent until then is dropped
 REPORTS_MOST = 10_000  # of a kind and day, most messages first: one domain of many names is no more
 
@@ -76,7 +77,7 @@ class Sending:
 
     def days(self, kind: str) -> list[str]:
         """Give the days that are over and have data, oldest first."""
-        today = day_of(self._clock())
+        today = day_of(self._clock() - GRACE)
         return [day for day in self._collected(kind).days() if day < today]
 
     def items(self, kind: str, day: str) -> Iterator[Item]:

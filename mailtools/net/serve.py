@@ -55,10 +55,11 @@ def serve(
 
 
 def is_listener(listen: Sequence[str]) -> bool:
-    """Whether `serve` will be a listener, or may be: systemd does not say before it is asked."""
-    if listen or "LISTEN_FDS" in os.environ:
+    """Whether `serve` will be a listener."""
+    if listen:
         return True
-    sock = _socket_of(0)
+    passed = os.environ.get("LISTEN_PID") == str(os.getpid())
+    sock = _socket_of(FIRST_PASSED if passed else 0)
     if sock is None:
         return False
     with sock:

@@ -312,3 +312,27 @@ def test_ipv6(listener: Any) -> None:
     sock, greeting = connect(address)
     with sock:
         assert greeting[1] == b"::1"
+
+
+@pytest.mark.parametrize("listening", [True, False])
+@pytest.mark.parametrize("way", ["inetd", "systemd"])
+def test_who_launched_us_says_whether_we_listen(way: str, listening: bool) -> None:
+    code = (
+        "import os, sys\n"
+        "from mailtools.net.serve import is_listener\n"
+        "if sys.argv[1] == 'systemd':\n"
+        "    os.dup2(0, 3)\n"  # as sd_listen_fds(3) has it
+        "    os.close(0)\n"
+        "    os.environ['LISTEN_PID'] = str(os.getpid())\n"
+        "print(is_listener(()))\n"
+    )
+    client, connection = tcp_pair()
+    with client, connection, socket.create_server(("127.0.0.1", 0)) as server:
+        result = subprocess.run(
+            [sys.executable, "-c", code, way],
+            stdin=server if listening else connection,
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+    assert result.stdout.strip() == str(listening).encode()

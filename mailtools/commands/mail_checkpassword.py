@@ -16,6 +16,7 @@ from mailtools.services.access.checkpassword import MOST, read_request
 from mailtools.services.access.login import Login
 
 WRONG, MISUSED, TROUBLE = 1, 2, 111  # the interface's exit codes
+FOR_DOVECOT = ("userdb_uid", "userdb_gid", "userdb_mail")  # what Dovecot is told of a user
 
 
 @command("mail-checkpassword")
@@ -59,10 +60,15 @@ def enter(etc: str, spool: str, service: str, program: tuple[str, ...]) -> None:
     account = Login(accounts, service=service, address=address).authenticate(
         Password(login, password)
     )
-    become(account.uid, account.gid, account.name)
     os.environ.update(USER=account.name, HOME=account.home or "/", MAILDIR=account.maildir)
+    if "ORIG_UID" in os.environ:
+        # Dovecot asks. A user could forge what is said under his uid, so it wants to be told.
+        os.environ.update(userdb_uid=str(account.uid), userdb_gid=str(account.gid))
+        os.environ.update(userdb_mail=f"maildir:{account.maildir}", EXTRA=" ".join(FOR_DOVECOT))
+    else:
+        become(account.uid, account.gid, account.name)
     try:
-        os.chdir(account.home or "/")
+        os.chdir("/" if "ORIG_UID" in os.environ else account.home or "/")
         os.execvp(program[0], program)
     except OSError as error:
         raise SystemTrouble(detail=f"cannot run {program[0]}: {error.strerror}") from error

@@ -55,6 +55,16 @@ def test_the_right_password_becomes_the_user_and_runs_the_program(site, bob, che
     assert done.stdout.decode().split() == ["bob", str(bob), maildir, str(uid)], done.stderr
 
 
+def test_dovecot_is_told_the_user_instead(site, bob, check, monkeypatch):
+    show = ("sh", "-c", 'echo "$EXTRA:$userdb_uid:$userdb_gid:$userdb_mail:$(id -u)"')
+    monkeypatch.setenv("ORIG_UID", str(os.geteuid()))
+    done = check(b"bob\0secret\0001\0", *show)
+    owner = bob.stat()
+    mail = f"maildir:{site.homes}/bob/Maildir"
+    words = ["userdb_uid userdb_gid userdb_mail", owner.st_uid, owner.st_gid, mail, os.geteuid()]
+    assert done.stdout.decode().strip() == ":".join(map(str, words)), done.stderr
+
+
 @pytest.mark.parametrize(
     ("said", "options", "code"),
     [

@@ -35,17 +35,21 @@ class Mailtools:
         self.processes: list[subprocess.Popen[bytes]] = []
         self.log = (root / "log").open("wb")
 
-    def start(self, command: str, *arguments: str, **extra: object) -> subprocess.Popen[bytes]:
-        """Start a command of ours."""
-        environ = {
+    @property
+    def environ(self) -> dict[str, str]:
+        """What our commands find their folders by."""
+        return {
             **os.environ,
             "MAILTOOLS_ETC": str(self.etc),
             "MAILTOOLS_SPOOL": str(self.spool),
             "PATH": f"{BIN}:{os.environ['PATH']}",
         }
+
+    def start(self, command: str, *arguments: str, **extra: object) -> subprocess.Popen[bytes]:
+        """Start a command of ours."""
         process = subprocess.Popen(
             [sys.executable, str(BIN / command), *arguments],
-            env=environ,
+            env=self.environ,
             stdin=subprocess.DEVNULL,
             stderr=extra.get("stderr", self.log),  # type: ignore[arg-type]
         )

@@ -188,15 +188,19 @@ class Run:
 
     def _take(self, place: Place, now: float) -> None:
         assignments = self._open_entry(place, now)
-        if assignments and all(self._crowded(assignment, CROWD) for assignment in assignments):
+        if assignments and all(self._must_wait(each, CROWD, now) for each in assignments):
             self._park(assignments[0])
             return
         for assignment in assignments:
             self._put(assignment, now)
 
-    def _crowded(self, assignment: Assignment, most: int) -> bool:
+    def _must_wait(self, assignment: Assignment, most: int, now: float) -> bool:
+        """Whether to look at this later: too much waits there already, or nobody answers there."""
         pool = self._pools.get(assignment.agent)
-        return pool is not None and pool.dealer.waiting_for(assignment.destination) >= most
+        if pool is not None and pool.dealer.waiting_for(assignment.destination) >= most:
+            return True
+        # To put off thousands takes its time: others' mail goes first.
+        return self._busy() and self._destinations.silent(assignment.destination, now) is not None
 
     def _park(self, assignment: Assignment) -> None:
         """Leave an entry in its folder for now, so that one destination cannot fill the window."""
@@ -207,9 +211,10 @@ class Run:
         self._lookout.leave(assignment.id)
 
     def _unpark(self) -> None:
-        """Look again at what was left, where its destination has room now."""
+        """Look again at what was left, where its destination has room now, or nothing else is."""
+        now = time.time()
         for key, (assignment, ids) in list(self._parked.items()):
-            if not self._crowded(assignment, CROWD // 2):
+            if not self._must_wait(assignment, CROWD // 2, now):
                 del self._parked[key]
                 self._lookout.take_again(ids)
 
@@ -227,12 +232,8 @@ class Run:
         if silence:
             self._attempts.put_off(assignment, silence, now)
             return
-        pool.dealer.put(
-            assignment.destination,
-            assignment.sender,
-            assignment.priority,
-            assignment,
-        )
+        sender, priority = assignment.sender, assignment.priority
+        pool.dealer.put(assignment.destination, sender, priority, assignment)
 
     def _take_selected(self, selection: Selection) -> None:
         now = time.time()

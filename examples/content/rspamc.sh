@@ -15,7 +15,8 @@ greylist | "soft reject")
 	echo "Try again later" >&2
 	exit 75 ;;
 reject)
-	echo "This message looks like spam" >&2
+	reason=$(printf '%s\n' "$answer" | sed -n 's/^Message - smtp_message: //p' | head -n 1)
+	echo "${reason:-This message looks like spam}" >&2
 	exit 31 ;;
 *) echo "The spam filter does not answer, try again later" >&2
 	exit 75 ;;

@@ -1,6 +1,8 @@
 """Become the owner of a mailbox or of the queue, for good: nothing runs as root any more."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 from mailtools.errors import Misconfigured, SystemTrouble
 
@@ -29,9 +31,37 @@ def become(uid: int, gid: int, user: str = "") -> None:
 
 
 def become_owner(path: str) -> None:
-    """Give up root for the owner of a folder: what we write there must be theirs to read."""
+    """Give up root for the owner of a folder: what we write there must be theirs to read.
+
+    The owner's further groups are taken too: they open the sockets of milters and others.
+    """
     if os.geteuid() == 0:
-        become(*owner_of(path))
+        uid, gid = owner_of(path)
+        become(uid, gid, _name_of(uid))
+
+
+@contextlib.contextmanager
+def acting_for(path: str) -> Iterator[None]:
+    """Be the owner of a folder for a moment, where we are root.
+
+    What servers that began as root write there, others that run as that owner can then read and
+    add to; and nothing that is laid in root's way there is followed as root.
+    """
+    uid, gid = owner_of(path) if os.geteuid() == 0 else (0, 0)
+    if uid == 0:
+        yield
+        return
+    before = os.getegid()
+    try:
+        os.setegid(gid)
+        os.seteuid(uid)
+    except OSError as error:
+        raise SystemTrouble(detail=f"cannot act as uid {uid}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(before)
 
 
 def owner_of(path: str) -> tuple[int, int]:
@@ -43,6 +73,15 @@ def owner_of(path: str) -> tuple[int, int]:
     except OSError as error:
         raise SystemTrouble(detail=f"cannot look at {path}: {error.strerror}") from error
     return about.st_uid, about.st_gid
+
+
+def _name_of(uid: int) -> str:
+    import pwd  # only where there is root to give up
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
 
 
 def _take_groups(user: str, uid: int, gid: int) -> None:

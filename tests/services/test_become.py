@@ -1,0 +1,27 @@
+"""Giving up root for the owner of the queue."""
+
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+
+from mailtools.services.access import become
+
+
+def test_the_owner_of_the_queue_keeps_the_groups_that_the_system_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = pwd.getpwnam("mail")
+    called: list[tuple[object, ...]] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(become, "owner_of", lambda path: (owner.pw_uid, owner.pw_gid))
+    for name in ("setgroups", "initgroups", "setgid", "setuid"):
+        monkeypatch.setattr(os, name, lambda *words, name=name: called.append((name, *words)))
+    become.become_owner(str(tmp_path))
+    assert called == [
+        ("setgroups", [owner.pw_gid]),
+        ("initgroups", "mail", owner.pw_gid),
+        ("setgid", owner.pw_gid),
+        ("setuid", owner.pw_uid),
+    ]

@@ -2,14 +2,15 @@
 
 Lines of TAB-separated fields, each beginning with the queue ID and the time:
 
-    ID  TIME  from      reverse-path  size  Message-ID  client  judgement  programs
+    ID  TIME  from      reverse-path  size  Message-ID  client  judgement  programs  junk
     ID  TIME  ACTION    forward-path  status  text              (each report, oldest first)
     ID  TIME  notified  action  ID of the DSN
     ID  TIME  held      why
     ID  TIME  released
     ID  TIME  removed   forward-path            (that was pending when the operator removed it)
 
-What strangers' mail was judged to be, and what programs said, stand there only where they did.
+The last three stand there only where strangers' mail was judged, programs or milters said something
+of it, or it was for the folder Junk (the word `junk`).
 A message's lines stand together. The file is appended to without sync: a power cut may cost the
 newest lines, never a message.
 """
@@ -20,7 +21,7 @@ import time
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from mailtools.mail.envelope import JUDGED, SCREENED
+from mailtools.mail.envelope import JUDGED, JUNK, SCREENED
 from mailtools.mail.reply import one_line
 from mailtools.store import disk
 from mailtools.store.journal import NOTIFIED
@@ -48,8 +49,9 @@ def lines_of(entry: Entry) -> bytes:
     head = f"{entry.id}\t{entry.arrival:.0f}\t{FROM}"
     facts = f"{envelope.reverse_path}\t{entry.size}\t{entry.message_id}\t{envelope.client}"
     found = envelope.parameters
-    if JUDGED in found or SCREENED in found:
+    if JUDGED in found or SCREENED in found or JUNK in found:
         facts = f"{facts}\t{found.get(JUDGED, '')}\t{found.get(SCREENED, '')}"
+        facts += "\tjunk" if JUNK in found else ""
     lines = [f"{head}\t{facts}\n"]
     for turn in entry.journal.turns:
         lines.append(f"{entry.id}\t{turn.time:.0f}\t{turn.word}\t{one_line(turn.why)}\n")

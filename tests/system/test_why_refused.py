@@ -152,7 +152,7 @@ def test_a_content_program_that_says_junk_is_named(strict: Site) -> None:
     shown = strict.run("mail-why", "bob@example.org").stdout.decode()
     assert "judged    only marked, else refuse (DMARC reject): SPF fail" in shown
     assert "programs  exit junk, true taken" in shown
-    assert "the content program exit says so" in shown
+    assert "It goes into Junk: exit says so" in shown
 
 
 def test_a_held_message_names_what_holds_it(strict: Site) -> None:
@@ -218,3 +218,16 @@ def test_a_log_that_is_not_there_is_exit_66(strict: Site) -> None:
     done = strict.run("mail-why", "--log", "no/such/log", "bob@example.org")
     assert done.returncode == 66
     assert b"There is no log file no/such/log" in done.stderr
+
+
+def test_what_a_milter_discarded_is_told(strict: Site) -> None:
+    log = (
+        "filtered id=1764000000.M000001P1R1 milter=inet:127.0.0.1:1 at=message client=192.0.2.7 "
+        "verdict=discard\ndiscarded id=1764000000.M000001P1R1 milter=inet:127.0.0.1:1 "
+        'client="192.0.2.7 mx.test" from=<a@x.test> to=1 size=99\n'
+    )
+    done = strict.run("mail-why", "--log", "-", "a@x.test", input=log.encode())
+    shown = done.stdout.decode()
+    by = "(by the milter inet:127.0.0.1:1); its sender was told that it is taken"
+    assert shown.startswith(f"1764000000.M000001P1R1  was discarded {by}\n")
+    assert "log       - filtered milter=inet:127.0.0.1:1 verdict=discard\n" in shown

@@ -70,9 +70,11 @@ def held_by(one: Story) -> Turn | None:
 
 def junk_cause(one: Story) -> Cause | None:
     """Say why a message is for the folder Junk; None for one that is not."""
+    if not one.junk:
+        return None
     program = next((name for name, code in one.screened if code == JUNKED_BY), "")
     if program:
-        return Cause("junk", OURS, f"It goes into Junk: the content program {program} says so.")
+        return Cause("junk", OURS, f"It goes into Junk: {program} says so.")
     if one.judged.get("action") == JUNKED:
         author = one.judged.get("author") or "its author's domain"
         return Cause(
@@ -81,4 +83,4 @@ def junk_cause(one: Story) -> Cause | None:
             f"It goes into Junk: nothing proves that it is from {author}, whose DMARC record asks"
             " to quarantine such mail.",
         )
-    return Cause("junk", OURS, "It goes into Junk.") if one.junk else None
+    return Cause("junk", OURS, "It goes into Junk.")

@@ -102,7 +102,7 @@ _RULES = (
     Rule(Cause("content", SENDERS, "The form of the message is not what may be sent."),
          ("6.0", "6.1", "6.2", "6.3", "6.5", "6.6", "6.7")),
 )  # fmt: skip
-_PROGRAM = Cause("content", OURS, "A content program, or a rule of ours, does not want it.")
+_PROGRAM = Cause("content", OURS, "A content program, a milter or a rule of ours does not want it.")
 _HERE = Cause("here", OURS, "Something failed here; it may come again.", (_CHECK,))
 
 

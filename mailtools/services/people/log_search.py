@@ -15,7 +15,14 @@ from mailtools.errors import NoSuchEntry, SystemTrouble
 from mailtools.mail.report import ACTIONS, Report
 from mailtools.services.people.log_lines import LogLine, read_log
 from mailtools.services.people.refusals import JUDGED, Refusal, of_log
-from mailtools.services.people.story import FINISHED, LOGGED, Story
+from mailtools.services.people.story import (
+    DISCARDED,
+    FINISHED,
+    JUNKED,
+    JUNKED_BY,
+    LOGGED,
+    Story,
+)
 from mailtools.store.journal import HELD, NOTIFIED, Notice, Turn
 from mailtools.store.queue_id import arrival, is_id
 
@@ -106,6 +113,10 @@ def story_of(id_: str, lines: list[LogLine]) -> Story:
             one.reverse_path, one.message_id = get("from").strip("<>"), get("message_id")
             one.client = " ".join(filter(None, (get("client"), get("helo"))))
             one.size = _number(get("size"))
+        elif line.word == "discarded":
+            one.state, one.reverse_path = DISCARDED, get("from").strip("<>")
+            one.client, one.size = get("client"), _number(get("size"))
+            one.fault = f"by the milter {get('milter')}" if get("milter") else get("why")
         elif line.word in ACTIONS and get("to"):
             report = Report(get("to"), line.word, get("status"), get("text"))
             one.reports.append((line.time, report))
@@ -121,6 +132,8 @@ def story_of(id_: str, lines: list[LogLine]) -> Story:
         elif line.word == "removed":
             one.state = FINISHED
     add_lines(one, lines)
+    junk = any(code == JUNKED_BY for _, code in one.screened)
+    one.junk = junk or one.judged.get("action") == JUNKED
     return one
 
 

@@ -18,7 +18,7 @@ from mailtools.store.journal import HELD, NOTIFIED, RELEASED, Notice, Turn
 from mailtools.store.queue import Entry, Place, Queue, State
 from mailtools.store.queue_id import arrival, is_id
 
-FINISHED, REMOVED, LOGGED = "finished", "removed", "logged"
+FINISHED, REMOVED, LOGGED, DISCARDED = "finished", "removed", "logged", "discarded"
 HEADER_MOST = 65536  # octets of header looked at
 JUNKED = "junk"  # what the checks say of a message for the folder Junk
 JUNKED_BY = 99  # and a content program
@@ -47,7 +47,7 @@ class Story:
 
     id: str
     state: str
-    """A State of the queue, `finished`, `removed` by the operator, or `logged`: by the log only."""
+    """A State of the queue, `finished`, `removed`; as the log tells, `logged` or `discarded`."""
     arrival: float
     reverse_path: str = ""
     client: str = ""
@@ -211,9 +211,9 @@ def _begin(record: Record) -> Story:
     reverse_path, size, message_id, client = record.fields[:4]
     octets = int(size) if size.isdigit() else 0
     one = Story(record.id, FINISHED, record.time, reverse_path, client, octets, message_id)
-    judged, screened = (*record.fields[4:6], "", "")[:2]
+    judged, screened, junk = (*record.fields[4:7], "", "", "")[:3]
     one.judged, one.screened = read_facts(judged), _programs(screened)
-    one.junk = one.judged.get("action") == JUNKED or any(c == JUNKED_BY for _, c in one.screened)
+    one.junk = junk == JUNKED
     return one
 
 

@@ -6,8 +6,10 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from mailtools.log import facts
 from mailtools.mail.reply import one_line
 from mailtools.mail.report import Report
+from mailtools.services.people import story
 from mailtools.services.people.advice import Advice, held_by, junk_cause
 from mailtools.services.people.cause import Cause
 from mailtools.services.people.door_cause import cause_of_refusal, help_of
@@ -28,6 +30,7 @@ _LOGGED: dict[str, tuple[str, ...]] = {
     "signed": ("domain", "selectors"),
     "unsigned": ("reason",),
     "sealed": ("domain", "selector"),
+    "filtered": ("milter", "verdict", "said", "changes"),
     "suppressed": ("to", "status"),
     "trouble": ("to", "detail"),
 }
@@ -53,7 +56,7 @@ class Teller(NamedTuple):
         for notice in one.notices:
             told = "the sender" if one.reverse_path else "the postmaster"
             yield _line("told", f"{_moment(notice.time)} {told}: {notice.action}, by {notice.id}")
-        if one.fault:
+        if one.fault and one.state != story.DISCARDED:
             yield _line("fault", one.fault)
         for line in _log_lines(one.logged):
             yield _line("log", line)
@@ -76,6 +79,8 @@ class Teller(NamedTuple):
                 return f"is held by {turn.why}" if turn else "is held"
             case State.BAD:
                 return "is set aside, since it cannot be read"
+            case story.DISCARDED:
+                return f"was discarded ({one.fault}); its sender was told that it is taken"
         known = ", as the log alone knows" if one.state == LOGGED else ""
         ended = f" {_moment(one.ended)}" if one.ended else ""
         return f"{one.outcome}{ended}{known}"
@@ -142,9 +147,9 @@ def refusal_lines(one: Refusal, came_in: str = "") -> Iterator[str]:
         yield f"    do: {line}"
 
 
-def judged_text(facts: dict[str, str]) -> str:
+def judged_text(found: dict[str, str]) -> str:
     """Say what the checks found of a message when it came."""
-    get = facts.get
+    get = found.get
     words = [f"SPF {get('spf', '-')}", f"DKIM {get('dkim', '-')}{_of(get('signers', ''))}"]
     words.append(f"DMARC {get('dmarc', '-')}{_of(get('author', ''))}")
     if get("arc"):
@@ -186,7 +191,7 @@ def _arrival_lines(one: Story) -> Iterator[str]:
 def _log_lines(lines: list[LogLine]) -> Iterator[str]:
     for line in lines:
         keys = _LOGGED.get(line.word, ())
-        said = " ".join(f"{key}={line.get(key)}" for key in keys if line.get(key))
+        said = facts({key: line.get(key) for key in keys if line.get(key)})
         if said:
             yield f"{_moment(line.time)} {line.word} {said}"
 

@@ -12,8 +12,8 @@ Every kind of trouble makes the chain fail (5.2.1). Sealing is in `arc_seal.py`.
 import hashlib
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from mailtools.mail.fields import Field, Header, listed, split_message
 from mailtools.trust.authres import AuthenticationResults, parse_authres
@@ -56,8 +56,7 @@ class Arc(StrEnum):
     FAIL = "fail"
 
 
-@dataclass(frozen=True, slots=True)
-class Seal:
+class Seal(NamedTuple):
     """An ARC-Seal field, read (RFC 8617 4.1.3)."""
 
     field: Field
@@ -79,8 +78,7 @@ class Seal:
         return "ed25519" if self.algorithm == "ed25519-sha256" else "rsa"
 
 
-@dataclass(frozen=True, slots=True)
-class ArcSet:
+class ArcSet(NamedTuple):
     """The three fields one handler added (RFC 8617 4.2)."""
 
     instance: int
@@ -91,8 +89,7 @@ class ArcSet:
     seal: Seal
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(NamedTuple):
     """The sets of a message in their order; with a problem, the chain has failed already."""
 
     sets: tuple[ArcSet, ...] = ()
@@ -103,8 +100,7 @@ class Chain:
     """The last seal says cv=fail: nobody may add to it (RFC 8617 5.1 step 2)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ArcResult:
+class ArcResult(NamedTuple):
     """What a chain is worth."""
 
     result: Arc

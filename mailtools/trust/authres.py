@@ -6,7 +6,7 @@ without blanks. Comments are dropped.
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailtools.errors import BadAddress
 from mailtools.mail.address import ascii_domain
@@ -31,8 +31,7 @@ _plain = re.compile(
 _unprintable = re.compile(r"[\x00-\x1f\x7f]")
 
 
-@dataclass(frozen=True, slots=True)
-class MethodResult:
+class MethodResult(NamedTuple):
     """What one method found: `spf=pass smtp.mailfrom=example.org`."""
 
     method: str
@@ -48,8 +47,7 @@ class MethodResult:
         return next((value for key, value in self.properties if key == name), "")
 
 
-@dataclass(frozen=True, slots=True)
-class AuthenticationResults:
+class AuthenticationResults(NamedTuple):
     """A whole field: who checked, and what was found."""
 
     authserv_id: str

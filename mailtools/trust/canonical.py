@@ -6,8 +6,7 @@ comes in chunks of any size and is held nowhere: one pass serves all signatures 
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from mailtools.mail.fields import Field
 
@@ -57,8 +56,7 @@ def select(fields: Sequence[Field], keys: Iterable[bytes]) -> list[Field]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class BodyForm:
+class BodyForm(NamedTuple):
     """Which hash of the body a signature wants: the canonical form, and l= or None."""
 
     canonical: Canonical

@@ -8,9 +8,8 @@ import hashlib
 import hmac
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mailtools.trust.mta_sts import matches_pattern
 
@@ -46,8 +45,7 @@ class Matching(IntEnum):
     SHA2_512 = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Tlsa:
+class Tlsa(NamedTuple):
     """A usable TLSA record."""
 
     usage: Usage

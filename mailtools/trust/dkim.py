@@ -11,8 +11,8 @@ ARC wants the same one pass: give BodyHashes the forms of both.
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from mailtools.errors import DnsTrouble
 from mailtools.mail.address import ascii_domain
@@ -47,8 +47,7 @@ class Dkim(StrEnum):
     PERMERROR = "permerror"
 
 
-@dataclass(frozen=True, slots=True)
-class DkimResult:
+class DkimResult(NamedTuple):
     """What one signature is worth."""
 
     result: Dkim
@@ -67,8 +66,7 @@ class DkimResult:
     """The key says t=y: the domain asks not to be believed yet (RFC 6376 3.6.1)."""
 
 
-@dataclass(frozen=True, slots=True)
-class BrokenSignature:
+class BrokenSignature(NamedTuple):
     """A field that breaks the grammar, and how."""
 
     problem: str

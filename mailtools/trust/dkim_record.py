@@ -1,9 +1,8 @@
 """What DKIM writes: the DKIM-Signature field and the key record (RFC 6376 3.5, 3.6; RFC 8616)."""
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from mailtools.errors import BadAddress
 from mailtools.mail.address import ascii_domain
@@ -29,8 +28,7 @@ ALGORITHMS: dict[str, Algorithm] = {
 _CANONICAL: dict[str, Canonical] = {"simple": "simple", "relaxed": "relaxed"}
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """A DKIM-Signature or ARC-Message-Signature field, read."""
 
     field: Field
@@ -62,8 +60,7 @@ class Signature:
         return "ed25519" if self.algorithm == "ed25519-sha256" else "rsa"
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
+class KeyRecord(NamedTuple):
     """A key record: what may be checked with the key, and the key, not yet decoded."""
 
     kind: str

@@ -11,7 +11,6 @@ so that none can be added (RFC 6376 8.15); fields that lists and resenders add a
 import base64
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,8 +40,7 @@ SIGNED = (
 _KEYS = tuple(name.encode("ascii") for name in (*OVERSIGNED, *SIGNED))
 
 
-@dataclass(frozen=True, slots=True)
-class Signer:
+class Signer(NamedTuple):
     """Who signs: a domain (A-labels), the selector its key is published at, and the key."""
 
     domain: str

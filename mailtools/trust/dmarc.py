@@ -5,8 +5,8 @@ made here; the result holds what they need.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from mailtools.errors import BadMessage, DnsTrouble
 from mailtools.mail.fields import Header
@@ -29,8 +29,7 @@ class Dmarc(StrEnum):
     PERMERROR = "permerror"
 
 
-@dataclass(frozen=True, slots=True)
-class DmarcResult:
+class DmarcResult(NamedTuple):
     """What DMARC says of a message."""
 
     result: Dmarc

@@ -1,10 +1,9 @@
 """A DMARC policy record (RFC 9989 4.7, 4.8), and where DNS may have one (4.10)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import unquote
 
 from mailtools.trust.lookup import Lookup
@@ -27,8 +26,7 @@ class Policy(StrEnum):
 _MILDER = {Policy.REJECT: Policy.QUARANTINE, Policy.QUARANTINE: Policy.NONE}
 
 
-@dataclass(frozen=True, slots=True)
-class DmarcRecord:
+class DmarcRecord(NamedTuple):
     """What a domain publishes, defaults filled in."""
 
     domain: str

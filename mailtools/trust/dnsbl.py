@@ -7,7 +7,7 @@ of all lists that know the client are added; those that allow have negative ones
 import ipaddress
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailtools.errors import DnsTrouble, Misconfigured
 from mailtools.trust.lookup import Lookup, is_name
@@ -18,8 +18,7 @@ _octet = re.compile(r"\[([0-9.;]+)\]|([0-9]+)")
 Ranges = tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class DnsList:
+class DnsList(NamedTuple):
     """A list: its zone, what an answer that counts looks like, and its weight."""
 
     zone: str
@@ -40,16 +39,14 @@ class DnsList:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A list that knows the client, and its answers."""
 
     list: DnsList
     answers: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class DnsblVerdict:
+class DnsblVerdict(NamedTuple):
     """What all lists say together."""
 
     score: int

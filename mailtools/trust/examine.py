@@ -9,7 +9,7 @@ The message is LF text, cut anywhere. Only its header is held in memory.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailtools.errors import BadMessage
 from mailtools.mail.fields import Field, listed, split_message
@@ -33,8 +33,7 @@ from mailtools.trust.spf import SpfResult
 HEADER_MOST = 1 << 20  # octets: ours; ten times what Postfix keeps of a header
 
 
-@dataclass(frozen=True, slots=True)
-class Verdicts:
+class Verdicts(NamedTuple):
     """What the message itself proves."""
 
     dkim: tuple[DkimResult, ...]

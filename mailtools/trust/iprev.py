@@ -1,8 +1,8 @@
 """Who is the client: reverse DNS that leads back (RFC 8601 2.7.3, 3), and its HELO name."""
 
 import ipaddress
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from mailtools.errors import BadAddress, DnsTrouble
 from mailtools.mail.address import ascii_domain, is_literal, literal_address, parse_domain
@@ -20,8 +20,7 @@ class Iprev(StrEnum):
     PERMERROR = "permerror"
 
 
-@dataclass(frozen=True, slots=True)
-class IprevResult:
+class IprevResult(NamedTuple):
     """What reverse DNS says."""
 
     result: Iprev

@@ -5,9 +5,8 @@
 
 import base64
 import binascii
-from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from mailtools.errors import Misconfigured
 from mailtools.trust.tags import KEPT, BadRecord
@@ -25,8 +24,7 @@ KeyKind = Literal["rsa", "ed25519"]
 RSA_BITS = 2048  # of a key we make, RFC 8301 3.2
 
 
-@dataclass(frozen=True, slots=True)
-class PublicKey:
+class PublicKey(NamedTuple):
     """A key to check signatures with."""
 
     kind: KeyKind
@@ -47,8 +45,7 @@ class PublicKey:
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class PrivateKey:
+class PrivateKey(NamedTuple):
     """A key to sign with."""
 
     kind: KeyKind

@@ -5,8 +5,8 @@ Pure rules: fetching and keeping policies is done elsewhere.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from mailtools.trust.tags import BadRecord
 
@@ -31,8 +31,7 @@ class Mode(StrEnum):
     """There is no policy any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class StsPolicy:
+class StsPolicy(NamedTuple):
     """A policy: its mode, the patterns of its exchangers, how long it may be kept (seconds)."""
 
     mode: Mode

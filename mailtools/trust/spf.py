@@ -5,8 +5,8 @@ Everything of RFC 7208 but the Received-SPF field: results go into Authenticatio
 """
 
 import ipaddress
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from mailtools.errors import BadAddress, DnsTrouble
 from mailtools.mail.address import ascii_domain
@@ -48,8 +48,7 @@ _RESULTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class SpfResult:
+class SpfResult(NamedTuple):
     """What a check found."""
 
     result: Spf
@@ -69,8 +68,7 @@ class _PermError(Exception):
     """Stop: the record cannot be judged."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Match:
+class _Match(NamedTuple):
     """What one record came to; `record` is where a fail's exp= is looked for."""
 
     result: Spf

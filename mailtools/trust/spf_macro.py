@@ -6,7 +6,7 @@ that DNS knows; RFC 8616 4 lets such a term never match.
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import quote
 
 from mailtools.trust.lookup import NAME_MOST
@@ -25,8 +25,7 @@ _PLAIN_LETTERS = "slodiphv"
 _EXP_LETTERS = "crt"  # only in the text that exp= names, RFC 7208 7.2
 
 
-@dataclass(frozen=True, slots=True)
-class MacroValues:
+class MacroValues(NamedTuple):
     """What the letters stand for in one check (RFC 7208 7.2)."""
 
     sender: str

@@ -6,9 +6,9 @@ Leaves macros unexpanded: `spf_macro.py` does that, `spf.py` evaluates.
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from typing import NamedTuple
 
 from mailtools.trust.spf_macro import check_domain_spec, check_macro_string
 from mailtools.trust.tags import KEPT, BadRecord
@@ -26,8 +26,7 @@ class Qualifier(StrEnum):
     NEUTRAL = "?"
 
 
-@dataclass(frozen=True, slots=True)
-class Mechanism:
+class Mechanism(NamedTuple):
     """One directive: its qualifier, its name in lower case and what stands behind the name."""
 
     qualifier: Qualifier
@@ -41,8 +40,7 @@ class Mechanism:
     """As published, for people."""
 
 
-@dataclass(frozen=True, slots=True)
-class SpfRecord:
+class SpfRecord(NamedTuple):
     """A whole record: directives in their order, and the two modifiers that mean something."""
 
     mechanisms: tuple[Mechanism, ...]

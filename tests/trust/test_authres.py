@@ -125,6 +125,7 @@ RESULT = st.builds(
         st.tuples(st.tuples(KEYWORD, KEYWORD).map(".".join), TEXT), max_size=3
     ).map(tuple),
     st.just("") | TEXT,
+    st.just(""),  # a comment is not read back
 )  # fmt: skip
 
 

@@ -102,6 +102,26 @@ def test_refusals(behind: Behind) -> None:
     assert behind.nothing_is_left()
 
 
+@pytest.mark.parametrize(
+    ("answer", "to", "code"),
+    [
+        (b"y550 5.7.1 Spam message rejected\0", ("bob",), 550),
+        (b"y550 5.7.1 Spam message rejected\0", ("postmaster",), 250),
+        (b"y550 5.7.1 Spam message rejected\0", ("Abuse", "postmaster"), 250),
+        (b"y550 5.7.1 Spam message rejected\0", ("abuse", "bob"), 550),
+        (b"y550 5.7.1 Eicar virus found\0", ("abuse",), 550),
+        (b"t", ("abuse",), 451),
+    ],
+)
+def test_a_complaint_may_hold_what_it_is_about(
+    behind: Behind, answer: bytes, to: tuple[str, ...], code: int
+) -> None:
+    server = behind.listen({"E": [answer]})
+    with Client(server) as client:
+        assert client.message(*to)[0] == code
+    assert len(behind.entries()) == (code == 250)
+
+
 def test_a_reply_of_421_ends_the_session(behind: Behind) -> None:
     server = behind.listen({"M": [b"y421 4.7.0 go\0"]})
     with Client(server) as client:

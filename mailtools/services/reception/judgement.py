@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mailtools.trust.iprev import Helo, IprevResult
 
 SIGNERS_TOLD = 2  # in a refusal
-PROVED_MOST = 5  # signers whose standing counts
+PROVED_MOST = 2  # signers whose standing counts: each is a file, and strangers choose them
 MARKED = "nothing is refused here yet"
 OPEN = "its recipient takes all mail"
 TEXT_MOST = 480  # characters: a reply line has 512 octets, RFC 5321 4.5.3.1.5

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mailtools import log
+from mailtools.errors import PolicyRefused
+from mailtools.services.reception.complaints import is_harmful, is_open
 from mailtools.services.reception.milter_changes import Draft
 from mailtools.store.scratch import Scratch
 
@@ -45,6 +47,8 @@ class FilteredEntry:
         self.id = id_
         self.size = 0
         """Octets of the message so far."""
+        self.junk = False
+        """Whether a milter or a program said so."""
 
     def write(self, data: bytes) -> None:
         """Add a piece of the message."""
@@ -59,7 +63,12 @@ class FilteredEntry:
         session = self._session
         draft = Draft(b"".join(self._kept.read()), self.id, self._envelope)
         self._kept.close()
-        session.examine(draft)
+        try:
+            session.examine(draft)
+        except PolicyRefused as refusal:
+            complaint = is_open(path.address for path in self._envelope.forward_paths)
+            if not (complaint and refusal.permanent) or is_harmful(refusal):
+                raise  # a complaint may hold what it is about
         if session.discarded or not draft.envelope.forward_paths:
             self._log_discard()
             return ""
@@ -69,7 +78,9 @@ class FilteredEntry:
         except BaseException:
             writer.abort()
             raise
-        return writer.commit(held=held or session.reason)
+        id_ = writer.commit(held=held or session.reason)
+        self.junk = draft.junk or bool(getattr(writer, "junk", False))
+        return id_
 
     def abort(self) -> None:
         """Throw it away."""

@@ -11,11 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from mailtools import log
-from mailtools.errors import Failure, Harmful, PolicyRefused
+from mailtools.errors import Failure, PolicyRefused
 from mailtools.mail.address import parse_address
 from mailtools.mail.envelope import REJECTED, Envelope, ForwardPath
 from mailtools.mail.fields import header_end
 from mailtools.mail.reply import one_line
+from mailtools.services.reception.complaints import is_harmful
 from mailtools.services.reception.received import received_field
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 SIZE_MOST = 512 * 1024  # octets: a mail somebody waits for is small
 DAY = 86400.0
 USUAL = 7 * DAY  # seconds, where an account says just `yes`
-_HARMFUL = ("virus", "malware", "infected", "trojan", "phish")  # what scanners say by milter
 
 
 def kept_for(account: Account, usual: float) -> float:
@@ -124,7 +124,7 @@ class KeptSink:
         try:
             return self._sink.commit()
         except PolicyRefused as refusal:
-            if refusal.permanent and self._size <= SIZE_MOST and not _is_harmful(refusal):
+            if refusal.permanent and self._size <= SIZE_MOST and not is_harmful(refusal):
                 self._keep(refusal)
             raise
 
@@ -141,8 +141,3 @@ class KeptSink:
             to=len(self._paths),
             client=self._hop.address,
         )
-
-
-def _is_harmful(refusal: PolicyRefused) -> bool:
-    said = refusal.text.lower()
-    return isinstance(refusal, Harmful) or any(word in said for word in _HARMFUL)

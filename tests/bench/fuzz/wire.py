@@ -15,6 +15,9 @@ from mailtools.mail.envelope import ForwardPath
 from mailtools.protocol.dotted import DotReader
 from mailtools.protocol.engine import Engine
 from mailtools.protocol.imap.server import ImapServer
+from mailtools.protocol.milter.answers import Answer
+from mailtools.protocol.milter.client import Dialog, MilterClient, new_body
+from mailtools.protocol.milter.wire import BadPacket, PacketReader
 from mailtools.protocol.pop3.server import Pop3Server
 from mailtools.protocol.proxy import parse_proxy
 from mailtools.protocol.sasl import client as sasl_client
@@ -237,6 +240,30 @@ def dotted(data: bytes) -> None:
         assert read(step) == whole
 
 
+def milter(data: bytes) -> None:
+    """The milter protocol: whatever packets a milter sends, at any step."""
+    reader = PacketReader(1 << 20)
+    with contextlib.suppress(BadPacket, EOFError):
+        reader.feed(data)
+        client = MilterClient()
+
+        def hear(dialog: Dialog) -> Answer:
+            next(dialog)
+            while True:
+                packet = reader.take()
+                if packet is None:
+                    raise EOFError
+                try:
+                    dialog.send(packet)
+                except StopIteration as end:
+                    return end.value
+
+        hear(client.negotiate())
+        header = [(b"From", b" a@b.test"), (b"Subject", b" x")]
+        found = hear(client.message(header, b"text\n" * 20, {"i": "id"}))
+        new_body(found.changes)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "smtp-server": smtp_server,
     "smtp-client": smtp_client,
@@ -246,9 +273,16 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "sasl-server": sasl_server,
     "sasl-client": sasl_clients,
     "dotted": dotted,
+    "milter": milter,
 }
 
+OPTIONS = b"\0\0\0\x0dO" + b"\0\0\0\6" + b"\0\0\1\xff" + bytes(4)
 SEEDS: dict[str, tuple[bytes, ...]] = {
+    "milter": (
+        OPTIONS + b"\0\0\0\1c" * 12,
+        OPTIONS + b"\0\0\0\1c" * 4 + b"\0\0\0\6hX\0 y\0" + b"\0\0\0\5m\0\0\0\1S\0\0\0\0\3bxx",
+        OPTIONS + b"\0\0\0\x0fy550 5.7.1 no\0" + b"\0\0\0\4q no\0\0\0\0\1a",
+    ),
     "proxy": (
         b"PROXY TCP4 192.0.2.1 192.0.2.2 1 25\r\n",
         b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes(12),

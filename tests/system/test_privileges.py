@@ -1,11 +1,13 @@
 """Who acts as whom, where root starts the programs: nobody reads or writes what is another's."""
 
+import base64
 import imaplib
 import os
 import pwd
 import re
 import shutil
 import smtplib
+import socket
 import subprocess
 import sys
 import tempfile
@@ -121,3 +123,42 @@ def test_the_queue_is_nobody_elses(host: Site) -> None:
     )  # fmt: skip
     assert result.returncode not in (0, 1)
     assert b"Traceback" not in result.stderr
+
+
+def test_what_is_guessed_at_one_server_slows_down_the_others(host: Site) -> None:
+    # imapd stays root until somebody has logged in; smtpd-accept is the owner of the spool.
+    host.set("proxies", "127.0.0.1")
+    host.set("plaintext-login", "yes")
+    reader, submission = host.listen("imapd"), host.listen("smtpd-accept", "--submission")
+    header = b"PROXY TCP4 192.0.2.7 192.0.2.1 5 143\r\n"
+    for number in range(3):
+        with socket.create_connection(reader.address, 30) as sock, sock.makefile("rb") as lines:
+            sock.sendall(header + b"a LOGIN bob wrong%d\r\n" % number)
+            lines.readline()
+            assert b"AUTHENTICATIONFAILED" in lines.readline()
+    assert owners(host.spool / "accounts") == {RECEIVER}
+    for number in range(3, 6):
+        said = base64.b64encode(b"\0bob\0wrong%d" % number)
+        with socket.create_connection(submission.address, 30) as sock, sock.makefile("rb") as lines:
+            sock.sendall(header)
+            assert lines.readline().startswith(b"220 ")
+            sock.sendall(b"EHLO x\r\n")
+            while not lines.readline().startswith(b"250 "):
+                pass
+            sock.sendall(b"AUTH PLAIN " + said + b"\r\n")
+            assert lines.readline().startswith(b"535 ")
+    assert len((host.spool / "accounts/throttle/from:192.0.2.7").read_bytes()) == 6
+    with socket.create_connection(reader.address, 30) as sock, sock.makefile("rb") as lines:
+        sock.sendall(header + b"a LOGIN bob secret\r\n")
+        lines.readline()
+        assert b"Too many failed logins" in lines.readline()
+
+
+def test_the_last_use_of_an_app_password_is_the_owners_to_note(host: Site) -> None:
+    host.set("plaintext-login", "yes")
+    made = host.run("mail-account", "app-password", "add", "bob", "phone")
+    reader = host.listen("imapd")
+    with imaplib.IMAP4(*reader.address, timeout=30) as imap:
+        imap.login("bob", made.stdout.decode().strip().splitlines()[-1])
+    assert owners(host.spool / "accounts") == {RECEIVER}
+    assert b"imap 127.0.0.1" in host.run("mail-account", "app-password", "list", "bob").stdout

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from mailtools.errors import AuthTrouble, Failure, Misconfigured, SystemTrouble, Usage
 from mailtools.services.access import passwords, schemes, text_file
 from mailtools.services.access.accounts import APP_SERVICES
+from mailtools.services.access.become import acting_for
 from mailtools.services.access.networks import contains, is_network
 from mailtools.store import disk
 
@@ -193,8 +194,9 @@ class AppPasswords:
             pass
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         try:
-            disk.make_directory(self._last_use)
-            disk.replace(path, f"{now} {service} {address}".rstrip().encode() + b"\n")
+            with acting_for(self._last_use):
+                disk.make_directory(self._last_use)
+                disk.replace(path, f"{now} {service} {address}".rstrip().encode() + b"\n")
         except Failure:
             pass  # a note that cannot be taken must not keep a user out
 

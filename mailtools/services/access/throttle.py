@@ -12,7 +12,8 @@ wrong password again is no further failure, so a forgotten telephone does not sh
 An address may fail FREE times, then waits 1, 2, 4, ... seconds after each further failure; a login
 has more free ones, as many may guess it. A login that is being guessed is still open to the
 addresses it came from before, so that a guesser cannot lock its owner out. Whoever must wait is
-told so before the password is looked at, and it does not count.
+told so before the password is looked at, and it does not count. Servers that began as root count
+as the owner of the spool does, so that what is guessed at one of them slows down all.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import re
 import time
 
 from mailtools.errors import AuthTrouble, Failure
+from mailtools.services.access.become import acting_for
 from mailtools.services.access.networks import prefix
 from mailtools.store import disk
 
@@ -62,8 +64,12 @@ class Throttle:
         if not self._folder or not peer or _is_loopback(peer):
             return
         mark = _mark(login, tried)
-        for name in (f"from:{peer}", f"user:{login.lower()}"):
-            self._count(name, mark)
+        try:
+            with acting_for(self._folder):
+                for name in (f"from:{peer}", f"user:{login.lower()}"):
+                    self._count(name, mark)
+        except Failure:
+            pass  # a count that cannot be kept must not keep anybody out
 
     def succeeded(self, login: str, address: str) -> None:
         """Remember a good address, and forget its failures."""
@@ -72,13 +78,14 @@ class Throttle:
             return
         good = self._path(f"good:{login.lower()}:{peer}")
         try:
-            disk.remove(self._path(f"from:{peer}"))
-            noted = _mtime(good)
-            if noted is None or time.time() - noted > NOTED_AGAIN:
-                self._make_folder()
-                disk.append(good, b"x", sync=False)
+            with acting_for(self._folder):
+                disk.remove(self._path(f"from:{peer}"))
+                noted = _mtime(good)
+                if noted is None or time.time() - noted > NOTED_AGAIN:
+                    self._make_folder()
+                    disk.append(good, b"x", sync=False)
         except Failure:
-            pass  # a count that cannot be kept must not keep anybody out
+            pass
 
     def _is_good(self, login: str, peer: str, now: float) -> bool:
         noted = _mtime(self._path(f"good:{login.lower()}:{peer}"))
@@ -96,16 +103,13 @@ class Throttle:
 
     def _count(self, name: str, mark: bytes) -> None:
         path = self._path(name)
-        try:
-            last = _mtime(path)
-            if last is not None and time.time() - last > FORGET:
-                disk.remove(path)
-            elif mark in _content(path):
-                return
-            self._make_folder()
-            disk.append(path, mark, sync=False)
-        except Failure:
-            pass
+        last = _mtime(path)
+        if last is not None and time.time() - last > FORGET:
+            disk.remove(path)
+        elif mark in _content(path):
+            return
+        self._make_folder()
+        disk.append(path, mark, sync=False)
 
     def _make_folder(self) -> None:
         if not os.path.isdir(self._folder):

@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from mailtools.commands.parts import accounts_of, directory_of, named_chains, tls_of
+from mailtools.commands.parts import accounts_of, directory_of, home_of, named_chains, tls_of
 from mailtools.config import SETTINGS, Config
-from mailtools.services.people import check_queue, check_site, check_world
+from mailtools.services.people import check_queue, check_reports, check_site, check_world
 from mailtools.services.people.dkim_store import DkimStore
 from mailtools.services.people.finding import Finding, careful, complaints, said
 from mailtools.services.relay.dkim_keys import key_path
@@ -36,10 +36,12 @@ def findings(etc: str, spool: str, *, dns: bool) -> Iterator[Finding]:
         ("settings", _settings(etc, spool, mends)),
         ("accounts", _site(config, queue, mends)),
         ("dkim-keys", _signing(config, queue, mends)),
+        ("reports", _reports(config)),
         (
             "certificates",
             check_world.certificates(chains, lambda: tls_of(Config(etc), needed=False), me),
         ),
+        ("milters", _milters(config)),
         (queue, check_queue.ownership(queue)),
         (queue, check_queue.health(queue, config.seconds("lifetime"))),
     ]
@@ -47,6 +49,15 @@ def findings(etc: str, spool: str, *, dns: bool) -> Iterator[Finding]:
         checks.append(("DNS", _dns(config)))
     for where, check in checks:
         yield from careful(where, check)
+
+
+def _milters(config: Config) -> Iterator[Finding]:
+    if not config.lines("milters"):
+        return
+    from mailtools.commands.milters import rows_of
+    from mailtools.services.people.check_milters import milters
+
+    yield from milters(rows_of(config))
 
 
 def mends_of() -> dict[str, str]:
@@ -68,7 +79,7 @@ def _settings(etc: str, spool: str, mends: dict[str, str]) -> Iterator[Finding]:
 
 def _readers(etc: str, spool: str) -> Iterator[Callable[[], object]]:
     """Yield what the programs do with the settings when they start: they know best."""
-    from mailtools.commands import local_deliver, queue_run, relay_send, smtpd_accept
+    from mailtools.commands import local_deliver, queue_run, relay_send, report_send, smtpd_accept
     from mailtools.commands.relay_parts import routes_of
     from mailtools.services.relay.families import Families
     from mailtools.services.relay.smarthost import Smarthosts
@@ -82,6 +93,7 @@ def _readers(etc: str, spool: str) -> Iterator[Callable[[], object]]:
     yield lambda: relay_send.build(Config(etc), spool, None, False)
     yield lambda: local_deliver.build(Config(etc), queue)
     yield lambda: queue_run.read_plan(etc, None)
+    yield lambda: report_send.build(Config(etc), spool)
     for submission in (False, True):
         yield lambda submission=submission: smtpd_accept.build(  # type: ignore[misc]
             Config(etc), queue, tls=False, submission=submission, lmtp=False
@@ -117,6 +129,18 @@ def _signing(config: Config, queue: str, mends: dict[str, str]) -> Iterator[Find
     owner = check_queue.owner_of(queue) if os.geteuid() == 0 else None
     keys = [key_path(config.folder, line) for line in lines]
     yield from check_site.permissions(config.folder, keys, (), owner)
+
+
+def _reports(config: Config) -> Iterator[Finding]:
+    kinds = [kind for kind in ("dmarc", "tls") if config.flag(f"{kind}-reports")]
+    if kinds:
+        yield from check_reports.reports(
+            config.folder,
+            kinds=kinds,
+            checks=config.line("checks"),
+            sender=config.line("report-from") or f"postmaster@{home_of(config)}",
+            lines=DkimStore(config.folder).lines(),
+        )
 
 
 def _dns(config: Config) -> Iterator[Finding]:

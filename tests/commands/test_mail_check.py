@@ -11,6 +11,7 @@ import time
 import pytest
 from conftest import BIN
 from dnsserver import DnsServer
+from fakemilter import FakeMilter
 
 from mailtools.config import SETTINGS
 from mailtools.mail.envelope import Envelope, ForwardPath
@@ -51,6 +52,20 @@ def faults(site, *words):
 
 def warnings(site):
     return texts(check(site, "--no-dns", code=os.EX_OK), "warning")
+
+
+def test_milters_that_are_not_there(well):
+    there = FakeMilter()
+    well.set("milters", there.endpoint, f"unix:{well.root}/none", f"unix:{well.root}/no accept")
+    found = check(well, "--no-dns", code=os.EX_CONFIG)
+    there.close()
+    assert [(one["weight"], one["where"]) for one in found] == [
+        ("fault", f"unix:{well.root}/none"),
+        ("warning", f"unix:{well.root}/no"),
+    ]
+    assert "does not answer: no connection: No such file or directory" in found[0]["what"]
+    assert there.sessions == 1
+    assert there.commands() == "Q"
 
 
 def test_a_site_that_is_well(well):
@@ -387,3 +402,19 @@ def test_show_as_json(well):
     assert (rows["locals"]["values"], rows["locals"]["origin"]) == (
         ["mail.example.org"], "default",
     )  # fmt: skip
+
+
+def test_reports_without_data_or_a_signature(well):
+    well.set("dmarc-reports")
+    one, two = warnings(well)
+    assert one.endswith("since strangers' mail is not judged")
+    assert "no DKIM key signs for example.org" in two
+    well.set("checks", "mark")
+    well.set("resolver", "127.0.0.1:1")
+    well.set("report-from", "reports@mail.example.org")
+    assert well.run("mail-dkim", "new", "example.org").returncode == 0
+    keys = well.etc / "dkim-keys"
+    keys.write_text(keys.read_text().replace(" waiting ", " signing "))
+    assert warnings(well) == []
+    path = well.set("report-from", "nobody")
+    assert any(text.startswith(f"{path}:1: 'nobody'") for text in faults(well))

@@ -71,15 +71,21 @@ def complain(failure: Failure) -> None:
         log.line(f"{name}: {line}")
 
 
-def command(name: str, *, mailer: bool = False) -> Callable[[Callable[..., object]], click.Command]:
-    """Declare a command: its function's docstring is the help; `mailer` for agents and sendmail."""
+def command(
+    name: str, *, mailer: bool = False, rest: bool = False
+) -> Callable[[Callable[..., object]], click.Command]:
+    """Declare a command: its function's docstring is the help; `mailer` for agents and sendmail.
+
+    `rest`: from the first argument on, all words are arguments, also those that begin with `-`.
+    """
 
     def declare(function: Callable[..., object]) -> click.Command:
         versioned = click.version_option(__version__, message="%(prog)s (mailtools) %(version)s")(
             function
         )
         kind = MailerCommand if mailer else Command
-        return click.command(name, cls=kind, context_settings=_SETTINGS)(versioned)
+        settings = {**_SETTINGS, "allow_interspersed_args": not rest}
+        return click.command(name, cls=kind, context_settings=settings)(versioned)
 
     return declare
 

@@ -50,6 +50,8 @@ class Errand(NamedTuple):
     stdin: bytes
     uid: int = -1
     gid: int = -1
+    words: tuple[str, ...] = ()
+    """The program and its arguments, where no shell is to read the command line."""
 
 
 def run(errand: Errand, limit: float) -> bool:
@@ -66,7 +68,7 @@ def run(errand: Errand, limit: float) -> bool:
     with open(_file_of(errand.stdin), "rb") as stdin, open(_empty(), "w+b") as output:
         try:
             process = subprocess.Popen(
-                ["/bin/sh", "-c", errand.command],
+                errand.words or ("/bin/sh", "-c", errand.command),
                 stdin=stdin,
                 stdout=output,
                 stderr=output,

@@ -24,7 +24,7 @@ from mailtools.services.queue.notify import Notifier
 from mailtools.services.queue.ownership import Ownership
 from mailtools.services.queue.plan import Plan
 from mailtools.services.queue.selection import Selection
-from mailtools.services.queue.transports import LOCAL, RELAY
+from mailtools.services.queue.transports import LOCAL, PIPE, RELAY
 from mailtools.services.queue.worker import Assignment, Worker
 from mailtools.store.destinations import Destinations
 from mailtools.store.history import History
@@ -267,11 +267,12 @@ class Run:
         if pool is None:
             words = shlex.split(command)
             name = os.path.basename(words[0])
-            if name in (LOCAL, RELAY) and "--jobs" not in words:
-                words.append("--jobs")
+            if name in (LOCAL, RELAY, PIPE) and "--jobs" not in words:
+                words.insert(1, "--jobs")
             local = name == LOCAL
             count = self._plan.local_agents if local else self._plan.relay_agents
-            user = (0, 0) if local and self._plan.owner else self._plan.owner
+            # These two become whom they deliver for.
+            user = (0, 0) if name in (LOCAL, PIPE) and self._plan.owner else self._plan.owner
             pool = self._pools[command] = Pool(words, count, user, self._plan.limits)
         return pool
 

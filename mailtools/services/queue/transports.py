@@ -8,6 +8,7 @@ from mailtools.mail.address import ascii_domain
 
 LOCAL = "local-deliver"
 RELAY = "relay-send"
+PIPE = "pipe-deliver"
 
 
 def is_local(agent: str) -> bool:

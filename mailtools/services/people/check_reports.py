@@ -1,4 +1,4 @@
-"""What mail-check finds of reports on others' mail: whether there are data, and who believes them."""
+"""What mail-check finds of reports on others' mail: whether they have data, and are believed."""
 
 from __future__ import annotations
 

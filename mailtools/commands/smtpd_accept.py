@@ -180,6 +180,10 @@ def build(
     )
     proxies = networks_of(config, "proxies")
     config.check()
+    if listener:  # what processes need is loaded before they are forked
+        for make in (policy.rejects, policy.correspondents):
+            if make is not None:
+                make()
     return SmtpService(policy, settings, context, tls, proxies)
 
 
@@ -212,21 +216,29 @@ def _belief(config: Config, queue: str, home: str, *, listener: bool) -> Belief 
     return belief_of(config, spool=os.path.dirname(queue), home=home, ready=listener)
 
 
-def _rejects(config: Config, queue: str, directory: Directory) -> Rejects | None:
-    usual, authserv_id = config.seconds("rejects"), config.line("authserv-id")
+def _rejects(config: Config, queue: str, directory: Directory) -> Callable[[], Rejects] | None:
+    usual, authserv_id = float(config.seconds("rejects")), config.line("authserv-id")
     if not config.file("accounts") and not usual:
         return None
-    from mailtools.services.reception.rejects import Rejects
 
-    return Rejects(Queue(queue), directory, float(usual), authserv_id)
+    def make() -> Rejects:
+        from mailtools.services.reception.rejects import Rejects  # at the first message
+
+        return Rejects(Queue(queue), directory, usual, authserv_id)
+
+    return make
 
 
-def _correspondents(config: Config, queue: str) -> Correspondents | None:
+def _correspondents(config: Config, queue: str) -> Callable[[], Correspondents] | None:
     if not config.seconds("greylist"):
         return None
-    from mailtools.services.reception.greylist import Correspondents
 
-    return Correspondents(f"{os.path.dirname(queue)}/greylist")
+    def make() -> Correspondents:
+        from mailtools.services.reception.greylist import Correspondents  # at the first message
+
+        return Correspondents(f"{os.path.dirname(queue)}/greylist")
+
+    return make
 
 
 def _budget(config: Config, queue: str, home: str) -> Budget | None:

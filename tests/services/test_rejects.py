@@ -13,7 +13,7 @@ from mailtools.services.agent import Job
 from mailtools.services.local.delivery import Local
 from mailtools.services.local.directory import Directory
 from mailtools.services.local.mailbox import REJECTS_MOST
-from mailtools.services.reception.rejects import DAY, USUAL, kept_for
+from mailtools.services.reception.limits import DAY, USUAL, kept_for
 from mailtools.store.maildir import Maildir
 from mailtools.store.queue import Queue
 from mailtools.store.quota import Quota

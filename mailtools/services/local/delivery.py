@@ -30,7 +30,7 @@ from mailtools.services.local.directory import Target, Where, check_account
 from mailtools.services.local.mailbox import Letter, Mailboxes, order
 from mailtools.services.local.onward import Onward
 from mailtools.services.local.pipe import Errand, environment, owner_of, run
-from mailtools.services.reception.rejects import kept_for
+from mailtools.services.reception.limits import kept_for
 from mailtools.store.queue import Queue
 from mailtools.store.queue_id import arrival, is_id
 

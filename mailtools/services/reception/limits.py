@@ -2,7 +2,8 @@
 
     quota=2G          quota=2G,10000          quota_rule=*:storage=2G:messages=10000
 
-The second is Dovecot's; `storage` counts KiB where no unit stands there, `bytes` octets.
+The second is Dovecot's; `storage` counts KiB where no unit stands there, `bytes` octets. And how
+long it keeps what was refused: `rejects=7`, in days.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from mailtools.services.access.accounts import Account
 
 _size = re.compile(r"([0-9]+)([BKMGT]?)(?:i?B)?\Z", re.IGNORECASE)
+DAY = 86400.0
+USUAL = 7 * DAY  # seconds that rejects are kept where an account says just `yes`
 _UNITS = {"B": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
@@ -42,3 +45,16 @@ def _limits(octets: str, messages: str, unit: str) -> Limits | None:
         return None
     limits = Limits(int(match[1]) * _UNITS[match[2].upper() or unit], int(messages or "0"))
     return limits if limits else None
+
+
+def kept_for(account: Account, usual: float) -> float:
+    """Say how many seconds an account's rejects are kept, 0: not at all.
+
+    Its extra field `rejects` is a number of days, `yes` or `no`; without one `usual` counts.
+    """
+    said = account.fields.get("rejects", "").lower()
+    if said.isascii() and said.isdigit():
+        return min(int(said), 3650) * DAY
+    if said == "yes":
+        return usual or USUAL
+    return 0.0 if said else usual

@@ -67,9 +67,9 @@ class Policy(NamedTuple):
     """Who has a say in each step (milter_reception.py)."""
     crowd: Crowd | None = None
     """How many connections and messages a client's network may have."""
-    rejects: Rejects | None = None
+    rejects: Callable[[], Rejects] | None = None
     """Keeps what is refused at its end, for who wants that."""
-    correspondents: Correspondents | None = None
+    correspondents: Callable[[], Correspondents] | None = None
     """Notes to whom users write, where there is a greylist."""
     tarpit: float = 0.0
     """Seconds, at most, that a peer waits for the answer to a further mistake."""

@@ -17,6 +17,7 @@ from mailtools.mail.envelope import REJECTED, Envelope, ForwardPath
 from mailtools.mail.fields import header_end
 from mailtools.mail.reply import one_line
 from mailtools.services.reception.complaints import is_harmful
+from mailtools.services.reception.limits import kept_for
 from mailtools.services.reception.received import received_field
 
 if TYPE_CHECKING:
@@ -24,27 +25,11 @@ if TYPE_CHECKING:
 
     from mailtools.mail.address import Address
     from mailtools.protocol.smtp.session import Sink
-    from mailtools.services.access.accounts import Account
     from mailtools.services.local.directory import Target
     from mailtools.services.reception.received import Hop
     from mailtools.store.queue import Queue
 
 SIZE_MOST = 512 * 1024  # octets: a mail somebody waits for is small
-DAY = 86400.0
-USUAL = 7 * DAY  # seconds, where an account says just `yes`
-
-
-def kept_for(account: Account, usual: float) -> float:
-    """Say how many seconds an account's rejects are kept, 0: not at all.
-
-    Its extra field `rejects` is a number of days, `yes` or `no`; without one `usual` counts.
-    """
-    said = account.fields.get("rejects", "").lower()
-    if said.isascii() and said.isdigit():
-        return min(int(said), 3650) * DAY
-    if said == "yes":
-        return usual or USUAL
-    return 0.0 if said else usual
 
 
 class Ways(Protocol):

@@ -273,11 +273,11 @@ class Reception:
         )
         paths = list(self._paths)
         if self.trusted or policy.submission is not None:
-            return policy.correspondents.sink(intake, paths) if policy.correspondents else intake
+            return policy.correspondents().sink(intake, paths) if policy.correspondents else intake
         sink: Sink = intake
         if self._stranger is not None:
             sink = self._stranger.sink(intake, self._hello, reverse_path, paths, binary=binary)
-        return policy.rejects.sink(sink, hop, reverse_path, paths) if policy.rejects else sink
+        return policy.rejects().sink(sink, hop, reverse_path, paths) if policy.rejects else sink
 
     def _hop(self, *, utf8: bool) -> Hop:
         """Say how the message comes in, for its Received field."""

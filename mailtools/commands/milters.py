@@ -8,7 +8,7 @@ from mailtools import __version__
 from mailtools.commands.parts import networks_of
 from mailtools.config import duration
 from mailtools.services.reception.belief import patient
-from mailtools.services.reception.milter_link import read_milter
+from mailtools.services.reception.milter_link import Milter, read_milter
 from mailtools.services.reception.milter_session import Milters
 from mailtools.trust.iprev import check_iprev
 
@@ -19,17 +19,23 @@ if TYPE_CHECKING:
 PATIENCE = 10.0  # seconds for a client's name: the greeting waits meanwhile
 
 
-def milters_of(config: Config, *, ready: bool) -> Milters | None:
-    """Make the milters, None where there are none; faults of the settings are noted in `config`.
-
-    `ready`: processes will be forked from this one, so what is heavy is loaded now.
-    """
+def rows_of(config: Config) -> list[Milter]:
+    """Read the control file `milters`; faults are noted in `config`."""
     rows = []
     for number, line in enumerate(config.lines("milters"), 1):
         try:
             rows.append(read_milter(line, duration))
         except ValueError as fault:
             config.fault("milters", number, str(fault))
+    return rows
+
+
+def milters_of(config: Config, *, ready: bool) -> Milters | None:
+    """Make the milters, None where there are none; faults of the settings are noted in `config`.
+
+    `ready`: processes will be forked from this one, so what is heavy is loaded now.
+    """
+    rows = rows_of(config)
     if not rows:
         return None
     from mailtools.net.dns import Resolver

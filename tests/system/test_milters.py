@@ -269,6 +269,18 @@ def test_a_mark_of_a_spam_filter_means_junk(behind: Behind) -> None:
     assert "parameter JUNK" not in second[0]
 
 
+def test_content_programs_see_what_milters_made(behind: Behind) -> None:
+    behind.site.set("content-programs", "grep -q '^X-Milter: yes' && exit 99; exit 31")
+    server = behind.listen({"E": [b"hX-Milter\0yes\0", b"+<carol@example.org>\0", b"c"]})
+    with Client(server) as client:
+        code, said = client.message()
+    assert code == 250
+    ((head, text),) = behind.entries()
+    assert f"SCREENED={behind.milters[0].endpoint}:0 grep:99\n" in head
+    assert head.endswith("forward-path bob@example.org\nforward-path carol@example.org")
+    assert f" id {said.split()[-1]}\n" in text
+
+
 # -- what milters are told ------------------------------------------------------------------------
 
 

@@ -66,12 +66,10 @@ class Milter(NamedTuple):
 class Link:
     """One milter in one session."""
 
-    def __init__(
-        self, milter: Milter, dial: Callable[[Milter], socket.socket] | None = None
-    ) -> None:
-        """Take the milter; `dial` connects to it, or raises OSError."""
+    def __init__(self, milter: Milter, note: Callable[..., None] = log.event) -> None:
+        """Take the milter, and what notes its troubles."""
         self.milter = milter
-        self._dial = dial or connect
+        self._note = note
         self._socket: socket.socket | None = None
         self._client = MilterClient()
         self._reader = PacketReader()
@@ -85,6 +83,12 @@ class Link:
     def wants_refused(self) -> bool:
         """Whether it is told of recipients that we refuse."""
         return self._idle() is None and Step.REFUSED_RCPT in self._client.steps
+
+    def probe(self) -> bool:
+        """Whether it is there, and speaks our language; nothing is said of any peer."""
+        self._open_up()
+        self.close()
+        return self._broken is None
 
     def greet(self, data: bytes, macros: Mapping[str, str]) -> Answer:
         """Connect, and say who the peer is."""
@@ -161,7 +165,7 @@ class Link:
         milter = self.milter
         self._client, self._reader = MilterClient(), PacketReader()
         try:
-            self._socket = self._dial(milter)
+            self._socket = connect(milter)
         except OSError as error:
             return self._trouble("connect", f"no connection: {error.strerror or error}")
         return self._run(self._client.negotiate(), "connect")
@@ -217,7 +221,7 @@ class Link:
         self._drop()
         self._open = False
         default = self.milter.default
-        log.event("trouble", milter=self.milter.name, at=at, action=default, detail=why)
+        self._note("trouble", milter=self.milter.name, at=at, action=default, detail=why)
         self._broken = DEFAULTS[default]
         return self._broken
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import Server, Site
+from dnsserver import DnsServer
 from fakemilter import DIE, HANG, FakeMilter
 
 TEXT = b"From: alice@example.net\r\nSubject: a subject\r\nX-Old: 1\r\n\r\nHello\r\n"
@@ -313,6 +314,30 @@ def test_refused_recipients_are_told_to_who_wants_them(behind: Behind) -> None:
         assert client.docmd("RCPT", "TO:<nobody@example.org>")[0] == 550
     assert behind.milters[0].said("R") == [b"<nobody@example.org>\0"]
     assert behind.milters[0].macros("R")["{rcpt_mailer}"] == "error"
+
+
+def test_what_is_found_of_strangers_is_neither_shown_nor_changed(behind: Behind) -> None:
+    site = behind.site
+    with DnsServer({}) as dns:
+        site.set("resolver", dns.at)
+        site.set("checks", "mark")
+        site.set("xclient-clients", "127.0.0.1")
+        server = behind.listen({"E": [b"m" + number(1) + b"Authentication-Results\0\0", b"a"]})
+        with Client(server) as client:
+            client.docmd("XCLIENT", "ADDR=192.0.2.7")
+            client.ehlo()
+            forged = b"Authentication-Results: mail.example.org; spf=pass\r\n"
+            assert client.message(text=forged + TEXT)[0] == 250
+    (milter,) = behind.milters
+    assert milter.said("L")[0] == b"From\0alice@example.net\0"
+    assert milter.said("C")[1].startswith(b"[192.0.2.7]\x004")
+    assert milter.macros("C")["{client_name}"] == "unknown"
+    assert milter.macros("C")["{client_resolve}"] == "FAIL"
+    ((head, text),) = behind.entries()
+    assert text.startswith("Authentication-Results: mail.example.org;")
+    assert text.count("Authentication-Results") == 1
+    assert "JUDGED=" in head
+    assert "SCREENED=" in head
 
 
 def test_logins_and_tls_are_told(secure_site: Site) -> None:

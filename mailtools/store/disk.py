@@ -168,9 +168,17 @@ def replace(path: str, data: bytes, *, temporary: str = "", mode: int = 0o600) -
 
     `temporary` is the name to write under, in the same file system (default: beside `path`).
     """
-    writer = Writer(temporary or f"{path}.{os.getpid()}.new", mode)
+    writer = Writer(temporary, mode) if temporary else beside(path, mode)
     writer.write(data)
     writer.publish(path, replacing=True)
+
+
+def beside(path: str, mode: int = 0o600) -> Writer:
+    """Begin the new content of `path` in a file beside it, under a name with our process ID."""
+    name = f"{path}.{os.getpid()}.new"
+    if os.path.lexists(name):
+        remove(name)  # of a process that died: in a container each has the same number
+    return Writer(name, mode)
 
 
 def move(source: str, target: str, *, sync: bool = False) -> None:

@@ -65,6 +65,7 @@ class Lease:
         self.holder = "" if self.holder == FREE else self.holder
         if not disk.create(self._path(last + 1), f"{self._me}\n".encode()):
             return False  # somebody else was faster
+        disk.sync_directory(self._folder)  # or a power cut there would give it back to the old one
         self._mine = last + 1
         if self._numbers()[-1] != self._mine:  # what we had read was old
             disk.remove(self._path(self._mine))

@@ -293,9 +293,15 @@ class Queue:
 
     def record_notice(self, entry: Entry, action: str, dsn: str, now: float) -> None:
         """Write to the journal that a DSN was committed, synced: it is sent once."""
-        notice = Notice(now, action, dsn)
-        entry.journal.add_notice(notice)  # first: should the disk refuse, it is not sent again
-        self._append(entry.id, entry.journal, notice.line(), sync=True)
+        self.record_notices(entry, [(action, dsn)], now)
+
+    def record_notices(self, entry: Entry, sent: Iterable[tuple[str, str]], now: float) -> None:
+        """Write to the journal which DSNs were committed, action and ID of each, synced."""
+        notices = [Notice(now, action, dsn) for action, dsn in sent]
+        for notice in notices:
+            entry.journal.add_notice(notice)  # first: should the disk refuse, none is sent again
+        lines = b"".join(notice.line() for notice in notices)
+        self._append(entry.id, entry.journal, lines, sync=True)
 
     def defer(self, entry: Entry, when: float) -> float:
         """Move an entry to the minute of `when`, rounded up; give that minute.

@@ -30,7 +30,7 @@ def rewrite(path: str, lines: Iterable[str], mode: int = 0o600) -> None:
         about = os.stat(path)
     except FileNotFoundError:
         about = None
-    writer = disk.Writer(f"{path}.{os.getpid()}.new", mode)
+    writer = disk.beside(path, mode)
     writer.write(text.encode("utf-8", "surrogateescape"))
     if about is not None:
         # Before it gets its name: nobody who may read it must miss it for a moment.

@@ -122,7 +122,7 @@ class DkimStore:
         if disk.make_directory(folder, 0o750, sync=True) and self._group >= 0:
             disk.set_owner(folder, -1, self._group, 0o750)
         path = key_path(self._etc, line)
-        writer = disk.Writer(f"{path}.{os.getpid()}.new")
+        writer = disk.beside(path)
         writer.write(new_private_key(kind).pem())
         if self._group >= 0:  # before it gets its name: relay-send must be able to read it
             disk.set_owner(writer.path, -1, self._group, 0o640)

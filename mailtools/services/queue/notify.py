@@ -89,9 +89,11 @@ class Notifier:
             ids[key] = self._one_by_one[key]
         for key in ids:
             del self._one_by_one[key]
-        for (_, action, _), id_ in ids.items():
-            told_of = action if action in (FAILED, DELAYED) else DELIVERED
-            self._queue.record_notice(entry, told_of, id_, now)
+        sent = [
+            (action if action in (FAILED, DELAYED) else DELIVERED, id_)
+            for (_, action, _), id_ in ids.items()
+        ]
+        self._queue.record_notices(entry, sent, now)
 
     def _may_double(self, now: float) -> bool:
         self._doubles = [time for time in self._doubles if now - 3600 < time <= now]

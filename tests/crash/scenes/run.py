@@ -207,7 +207,7 @@ def telling(say: Say) -> Iterator[None]:
 
     with (
         after("record", "recorded"),
-        after("record_notice", "noted"),
+        after("record_notices", "noted"),
         mock.patch.object(Queue, "settle", settling),
     ):
         yield

@@ -1,0 +1,92 @@
+"""What an operator does to entries: replay, expire, remove; and what sendmail leaves."""
+
+from pathlib import Path
+
+from crash.scenario import Say, Scenario
+from crash.scenes.queue import ENVELOPE, ID, MESSAGE, entries, one_entry
+from crash.scenes.run import ID as RUN_ID
+from crash.scenes.run import Peers, finish, prepare_with
+
+from mailtools.services.people.drop import into_queue
+from mailtools.services.people.inject import Letter
+from mailtools.services.people.queue_edit import QueueEditor
+from mailtools.store.queue import Queue
+
+# -- replay ---------------------------------------------------------------------------------------
+
+
+def replay(folder: Path, say: Say) -> None:
+    editor = QueueEditor(str(folder))
+    say(editor.replay(ID))
+    say(editor.replay(ID))
+
+
+def check_replay(folder: Path, said: list[str]) -> None:
+    found = entries(folder)
+    assert found[ID] == MESSAGE, "the one that was copied is gone"
+    assert set(said) <= set(found), "a copy that was said to be there is gone"
+    assert set(found.values()) == {MESSAGE}
+    assert len(found) <= 3
+
+
+# -- expire ---------------------------------------------------------------------------------------
+
+
+def expire(folder: Path, say: Say) -> None:
+    QueueEditor(str(folder / "queue")).expire(RUN_ID)
+    say("expired")
+
+
+def check_expire(folder: Path, said: list[str]) -> None:
+    expired = not Queue(str(folder / "queue")).open(RUN_ID).pending
+    assert expired or "expired" not in said, "it is tried after it was given up"
+    taken: list[str] = []
+    finish(folder, Peers(taken.append, busy=False).deliver)
+    assert taken == (["DSN a@example.net"] if expired else ["taken a@example.net"])
+
+
+# -- remove ---------------------------------------------------------------------------------------
+
+
+def remove(folder: Path, say: Say) -> None:
+    QueueEditor(str(folder)).remove(ID)
+    say("removed")
+
+
+def check_remove(folder: Path, said: list[str]) -> None:
+    found = entries(folder)
+    assert found in ({}, {ID: MESSAGE})
+    if "removed" in said:
+        assert not found, "it goes out after all"
+
+
+# -- sendmail -------------------------------------------------------------------------------------
+
+LETTER = Letter("", ENVELOPE, b"Subject: crash\n", b"0123456789\n" * 20)
+
+
+def drop(folder: Path, say: Say) -> None:
+    for _ in range(2):
+        say(into_queue(str(folder / "queue"), LETTER, "mail.example.org"))
+
+
+def check_drop(folder: Path, said: list[str]) -> None:
+    queue = folder / "queue"
+    if not (queue / "tmp").is_dir():
+        assert not said
+        return
+    Queue(str(queue)).create()  # what was begun is completed
+    found = entries(queue)
+    assert set(said) <= set(found), "sendmail exited 0, and the message is gone"
+    for text in found.values():
+        assert text.startswith(b"Received: by mail.example.org ")
+        assert text.endswith(MESSAGE)
+
+
+SCENARIOS = [
+    Scenario("edit-replay", one_entry, replay, check_replay, stops=9),
+    Scenario("edit-expire", prepare_with("a@example.net"), expire, check_expire, stops=4),
+    Scenario("edit-remove", one_entry, remove, check_remove, stops=3),
+    # The folders of the queue are made one by one: each sync makes those before it last, too.
+    Scenario("edit-sendmail", lambda folder: None, drop, check_drop, stops=9, spare={"queue": 9}),
+]

@@ -411,7 +411,7 @@ def test_who_wants_rejects_finds_what_was_refused(strict: Site) -> None:
     assert strict.messages("bob") == strict.messages("carol") == []
     (kept,) = (strict.homes / "bob/Maildir/.Rejects/new").iterdir()
     text = kept.read_text()
-    assert "\nX-Rejected: 550 5.7.26 Not from bank.test" in text
+    assert re.search(r"\nX-Rejected: 550 5.7.26 Not from bank.test.*; from <a@bank.test>\n", text)
     assert "Authentication-Results" not in text
     assert text.endswith("\nHello\n")
     assert entries(strict) == []

@@ -48,8 +48,6 @@ class FilteredEntry:
         self.size = 0
         """Octets of the message so far."""
         self.junk = False
-        """Whether a milter or a program behind said so; known after `commit`."""
-        self.junk = False
         """Whether a milter or a program said so."""
 
     def write(self, data: bytes) -> None:

@@ -62,7 +62,14 @@ class Rejects(NamedTuple):
         account = targets[0].account if len(targets) == 1 else None
         return account is not None and kept_for(account, self.usual) > 0
 
-    def keep(self, text: bytes, hop: Hop, forward_paths: Iterable[str], why: Failure) -> str:
+    def keep(
+        self,
+        text: bytes,
+        hop: Hop,
+        reverse_path: str,
+        forward_paths: Iterable[str],
+        why: Failure,
+    ) -> str:
         """Put a message that was refused into the queue; give its ID. Raise a Failure."""
         from mailtools.trust.authres import remove_forged  # where there is something to keep
 
@@ -70,7 +77,8 @@ class Rejects(NamedTuple):
         paths = tuple(ForwardPath(path, {"NOTIFY": "NEVER"}) for path in forward_paths)
         writer = self.queue.begin(Envelope("", paths, {REJECTED: ""}, hop.address))
         end = header_end(text)
-        reason = one_line(f"{why.reply} {why.status} {why.text}").encode("utf-8", "replace")
+        said = f"{why.reply} {why.status} {why.text}; from <{reverse_path}>"
+        reason = one_line(said).encode("utf-8", "replace")
         try:
             writer.write(b"X-Rejected: " + reason + b"\n")
             writer.write(received_field(hop, writer.id))
@@ -115,7 +123,8 @@ class KeptSink:
 
     def _keep(self, refusal: Failure) -> None:
         try:
-            id_ = self._rejects.keep(b"".join(self._pieces), self._hop, self._paths, refusal)
+            text, hop = b"".join(self._pieces), self._hop
+            id_ = self._rejects.keep(text, hop, self._reverse_path, self._paths, refusal)
         except Failure as failure:  # the peer is refused all the same
             log.event("trouble", client=self._hop.address, detail=failure.detail or failure.text)
             return

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from mailtools.services.reports.tls_data import TlsData
 
 
+THREADS = JOBS + 16  # so that names nobody answers for do not hold up the others' look-ups
+
+
 @command("relay-send", mailer=True)
 @etc_option
 @spool_option
@@ -92,7 +95,7 @@ def build(config: Config, spool: str, via: str | None, lmtp: bool) -> RelayAgent
     config.check()
     keyring.refresh()
 
-    loop, contexts, resolver = Loop(), Contexts(), resolver_of(server)
+    loop, contexts, resolver = Loop(THREADS), Contexts(), resolver_of(server)
     pool = Pool(loop, me, contexts.context)
     data = _tls_data(f"{spool}/reports", size) if noted and not via else None
     rules = TlsRules(rules_table, policies_of(spool, resolver, contexts), data)

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 TICK = 0.25  # seconds between two looks at the deadlines
-THREADS = 32  # for what blocks: DNS, token programs
+THREADS = 32  # for what blocks: DNS, token programs, large messages
 
 
 class Later(Generic[T]):
@@ -103,8 +103,9 @@ class Timed(Protocol):
 class Loop:
     """Waits for descriptors, deadlines and threads, and calls back."""
 
-    def __init__(self) -> None:
-        """Open the loop."""
+    def __init__(self, threads: int = THREADS) -> None:
+        """Open the loop; it has up to `threads` for what blocks."""
+        self._threads_most = threads
         self._selector: selectors.BaseSelector = selectors.DefaultSelector()
         self._soon: deque[Callable[[], None]] = deque()
         self._timed: set[Timed] = set()
@@ -173,7 +174,7 @@ class Loop:
         later: Later[T] = Later()
         self._at_work += 1
         self._work.put((later, function))
-        if self._at_work > self._threads and self._threads < THREADS:
+        if self._at_work > self._threads and self._threads < self._threads_most:
             self._threads += 1
             threading.Thread(target=self._worker, daemon=True).start()
         return later

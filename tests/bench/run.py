@@ -8,8 +8,8 @@ idle     a pass that finds nothing due, with 0 to 100000 messages waiting
 slow     500 hosts that take 2 s for each answer, in one run
 dead     1000 messages to a host, beside 10000 to one that never answers
 
-The first four need root and Debian's postfix (smtp-source, smtp-sink, and the peer). Prints a line a round and
-the medians with their ratio; a ratio above 1 says that we are faster.
+The first four need root and Debian's postfix (smtp-source, smtp-sink, and the peer). Prints a line
+a round and the medians with their ratio; a ratio above 1 says that we are faster.
 """
 
 import argparse

@@ -49,8 +49,8 @@ def idle(root: Path) -> None:
     queue.create()
     costs = {}
     waiting = 0
+    later = time.time() + 3600
     for count in (0, 1000, 10_000, 100_000):
-        later = time.time() + 3600
         entries(
             queue,
             "bob@example.net",
@@ -88,7 +88,7 @@ class SlowHost:
         """Wait `delay` seconds before each answer."""
         self.port, self.most, self.taken = 0, 0, 0
         self._delay = delay
-        self._server = socket.create_server(("127.0.0.1", 0), backlog=1000)
+        self._server = socket.create_server(("0.0.0.0", 0), backlog=1000)
         self.port = int(self._server.getsockname()[1])
         self._open: set[object] = set()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -137,7 +137,8 @@ def slow(root: Path) -> None:
     """Five hundred hosts that take 2 s for each answer, in one run."""
     many, delay = 500, 2.0
     host = SlowHost(delay)
-    site = Mailtools(root / "site", locals="nowhere.test", routes=f":127.0.0.1:{host.port}")
+    routes = [f"d{n}.test:127.0.{n // 250}.{n % 250 + 1}:{host.port}" for n in range(many)]
+    site = Mailtools(root / "site", locals="nowhere.test", routes="\n".join(routes))
     queue = Queue(str(site.spool / "queue"))
     queue.create()
     for number in range(many):

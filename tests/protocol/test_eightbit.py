@@ -2,6 +2,7 @@
 
 import email
 import email.policy
+from binascii import b2a_qp
 from email.message import Message
 
 import pytest
@@ -139,3 +140,21 @@ def test_any_text_is_seen_as_it_was(body):
 def test_nothing_makes_it_fail(data):
     seven_bit(data)
     seven_bit(b"Content-Type: multipart/mixed; boundary=b\n\n--b\n" + data + b"\n--b--\xff")
+
+
+def test_a_long_text_is_encoded_as_a_short_one() -> None:
+    """It is encoded in pieces; nobody can tell where they meet."""
+    lines = ["Grüße ", ".", "x" * 200 + "é", "", "a=b\t", "From here"]
+    body = "\n".join(lines * 3000).encode()
+    header = b"MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n\n"
+    found = seven_bit(header + body)
+    assert found.isascii()
+    assert found.partition(b"\n\n")[2] == b2a_qp(body, istext=True)
+
+
+def test_a_boundary_within_a_line_is_none() -> None:
+    text = "--b\n\nGrüße --b\n--bb\n--b \n\nzwei ü\n--b--\n".encode()
+    header = b"MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n"
+    found = seven_bit(header + text)
+    assert found.count(b"quoted-printable") == 2
+    assert found.count(b"Gr=C3=BC=C3=9Fe --b\n--bb\n--b \n") == 1

@@ -8,11 +8,13 @@ what they were. All works on LF text.
 
 import re
 from binascii import b2a_base64, b2a_qp
+from collections.abc import Iterator
 
 from mailtools.mail.fields import Field, fields, split_message
 from mailtools.mail.mime_fields import MimeFields, read_mime_fields
 
 DEPTH_MOST = 50  # multiparts in multiparts; what lies deeper is encoded as it is
+_AT_A_TIME = 65536  # octets of text, about
 _BASE64_LINE = 57  # octets that make 76 characters, RFC 2045 6.8
 
 
@@ -50,16 +52,27 @@ def _converted(header: bytes, body: bytes, *, top: bool, depth: int) -> tuple[by
 
 def _multipart(body: bytes, boundary: bytes, depth: int) -> bytes:
     """Convert the parts; around them only ASCII may stand, and nobody reads it."""
-    delimiter = re.compile(rb"^--" + re.escape(boundary) + rb"(--)?[ \t]*(?:\n|\Z)", re.MULTILINE)
     pieces: list[bytes] = []
     position, inside = 0, False
-    for match in delimiter.finditer(body):
+    for match in _delimiters(body, boundary):
         pieces += [_piece(body[position : match.start()], inside, depth), match.group()]
         position, inside = match.end(), match[1] is None
         if not inside:
             break
     pieces.append(_piece(body[position:], inside, depth))
     return b"".join(pieces)
+
+
+def _delimiters(body: bytes, boundary: bytes) -> Iterator[re.Match[bytes]]:
+    """Find the delimiter lines; by their octets first, which takes a tenth of the time."""
+    delimiter = re.compile(rb"--" + re.escape(boundary) + rb"(--)?[ \t]*(?:\n|\Z)")
+    start = body.find(b"--" + boundary)
+    while start >= 0:
+        if start == 0 or body[start - 1 : start] == b"\n":
+            match = delimiter.match(body, start)
+            if match:
+                yield match
+        start = body.find(b"--" + boundary, start + 1)
 
 
 def _piece(piece: bytes, inside: bool, depth: int) -> bytes:
@@ -98,7 +111,14 @@ def _is_mostly_ascii(body: bytes) -> bool:
 
 
 def _printable(body: bytes) -> bytes:
-    return b2a_qp(body, istext=True)
+    # Some lines at a time: nothing else of the process runs meanwhile.
+    pieces = []
+    start = 0
+    while start < len(body):
+        end = body.find(b"\n", start + _AT_A_TIME) + 1 or len(body)
+        pieces.append(b2a_qp(body[start:end], istext=True))
+        start = end
+    return b"".join(pieces)
 
 
 def _base64(body: bytes) -> bytes:

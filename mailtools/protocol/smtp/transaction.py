@@ -9,6 +9,7 @@ from mailtools.mail.fields import header_end
 from mailtools.mail.report import Report
 
 LARGE = 512 * 1024  # octets of a message
+_CHUNK = 262144
 
 
 class Tls(Enum):
@@ -42,9 +43,15 @@ Finish = Callable[[Message], Message]
 def message_of(data: bytes) -> Message:
     """Make a Message of LF text in memory."""
     size = len(data) + data.count(b"\n")
+
+    def chunks() -> Iterable[bytes]:
+        if len(data) <= _CHUNK:
+            return (data,)
+        return (data[start : start + _CHUNK] for start in range(0, len(data), _CHUNK))
+
     if data.isascii():
-        return Message(lambda: (data,), size)
-    return Message(lambda: (data,), size, True, not data[: header_end(data)].isascii())
+        return Message(chunks, size)
+    return Message(chunks, size, True, not data[: header_end(data)].isascii())
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from mailtools.services.agent import Job, JobReader, ready_line
 from mailtools.services.relay.connections import Pool
 from mailtools.services.relay.relay import Relay
 
-JOBS = 50  # how many at a time by default
+JOBS = 250  # how many at a time by default: most of them wait for a slow host
 GOODBYE = 2.0  # seconds for QUIT and its answers when all is done
 _READ = 65536
 

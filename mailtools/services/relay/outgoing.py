@@ -19,7 +19,7 @@ from mailtools.services.agent import Job
 from mailtools.store.queue_id import arrival, is_id
 from mailtools.trust.tls_required import TlsWish, tls_wish
 
-WHOLE_MOST = 1024 * 1024  # octets of an entry that is kept in memory while it is relayed
+WHOLE_MOST = 256 * 1024  # octets of an entry that is kept in memory while it is relayed
 _CHUNK = 262144
 _HEADER_MOST = 65536  # octets of header looked at for letters beyond ASCII
 

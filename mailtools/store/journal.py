@@ -77,6 +77,11 @@ class Journal:
         """Whether an operator let the entry go."""
         return any(turn.word == RELEASED for turn in self.turns)
 
+    @property
+    def held_by(self) -> str:
+        """Who or what held the entry last; "" where it never was held, or nobody noted it."""
+        return next((turn.why for turn in reversed(self.turns) if turn.word == HELD), "")
+
     def told(self, action: str) -> bool:
         """Whether a DSN with this action was committed."""
         return any(notice.action == action for notice in self.notices)

@@ -302,3 +302,16 @@ def test_a_full_pipe_that_closes_early_is_no_fault(site, queue):
     )
     assert done.stdout.count(b"\n") == 1
     assert b"Traceback" not in done.stderr
+
+
+def test_what_holds_an_entry_is_listed(site, queue):
+    by_rule, by_hand = put(queue), put(queue)
+    queue.hold(by_rule, "the rule 'to *' of the control file hold")
+    assert site.run("queue-edit", "hold", by_hand).returncode == 0
+    listed = site.run("queue-list", "--state", "hold").stdout.decode().splitlines()
+    assert [line.rpartition("\t")[2] for line in listed] == [
+        "held by the rule 'to *' of the control file hold",
+        "held by the operator",
+    ]
+    told = site.run("queue-list", "--json").stdout.splitlines()
+    assert [json.loads(line)["held_by"] for line in told][1] == "the operator"

@@ -117,6 +117,8 @@ def own_json(row: Row) -> str:
         if one.status:
             recipient["status"] = one.status
     found.update(state=row.state.value, due=row.due, attempts=row.attempts, fault=row.fault)
+    if row.held_by:
+        found["held_by"] = row.held_by
     return _json(found)
 
 

@@ -36,11 +36,15 @@ class Row(NamedTuple):
     attempts: int
     fault: str = ""
     """Why a bad entry cannot be read."""
+    held_by: str = ""
+    """Who or what holds it, where it is held and that is known."""
 
     @property
     def reason(self) -> str:
-        """Why it waits: the reason of the first forward-path that has one."""
-        return self.fault or next((one.reason for one in self.pending if one.reason), "")
+        """Why it waits: what holds it, or the reason of the first forward-path that has one."""
+        held = f"held by {self.held_by}" if self.held_by else ""
+        reasons = (one.reason for one in self.pending if one.reason)
+        return self.fault or held or next(reasons, "")
 
 
 class Choice(NamedTuple):
@@ -130,6 +134,7 @@ def row_of(queue: Queue, place: Place) -> Row | None:
         tuple(_pending(entry)),
         due,
         len({when for when, _ in entry.journal.attempts}),
+        held_by=entry.journal.held_by if place.state is State.HOLD else "",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -67,6 +68,8 @@ def _send(
     if held is None:
         return os.EX_OK  # another one is at it
     left = False
+    if sys.stderr.isatty():
+        sending.make_room = lambda: click.echo("\r\x1b[K", nl=False, err=True)
     for kind in kinds:
         over = sending.days(kind)
         if day and day not in over and day >= time.strftime("%Y-%m-%d", time.gmtime()):

@@ -20,6 +20,7 @@ from mailtools.mail.dmarc_report import NAMESPACE, Published, Row
 from mailtools.mail.envelope import decode
 from mailtools.mail.tls_report import EXPIRED, STS, Applied, Session
 from mailtools.net.dns import Answer
+from mailtools.services.reports import compose
 from mailtools.services.reports.compose import Report, Reporter, Subject, make
 from mailtools.services.reports.send import Sending
 from mailtools.store.queue import Queue
@@ -324,6 +325,19 @@ def test_without_a_line_of_ours_there_is_no_report(office: Office) -> None:
         path.write_text('1\tbank.test\t{"p":"none"}\t{"what":1}\n')
     assert office.run()
     assert office.entries() == []
+
+
+def test_a_flood_of_clients_is_cut_and_told(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compose, "ROWS_MOST", 3)
+    for number in range(5):
+        office.dmarc("bank.test", source=f"192.0.2.{number}", count=5 - number)
+    assert office.run()
+    xml = attached(office.messages()[0])[1]
+    assert xml.count(b"<record>") == 3
+    assert b"<error>2 rows with 3 messages are left out</error>" in xml
+    assert b"<count>5</count>" in xml  # those with most messages are in it
 
 
 def test_a_report_of_a_full_day_says_so(office: Office) -> None:

@@ -86,19 +86,17 @@ def day_begin(day: str) -> int:
 
 
 def _dmarc(reporter: Reporter, subject: Subject, facts: Facts, id_: str) -> tuple[bytes, int]:
-    counted: Counter[Row] = Counter()
+    counted: Counter[str] = Counter()
     for texts in facts.values():
-        for text, count in texts.items():
-            row = _row(text)
-            if row is not None:
-                counted[row] += count
-    rows = counted.most_common(ROWS_MOST)
+        counted.update(texts)
+    most = counted.most_common(ROWS_MOST)
+    rows = [(row, count) for text, count in most if (row := _row(text))]
     errors = []
     if subject.full_since:
         errors.append(f"messages after {subject.full_since} UTC are left out: too many")
-    if len(rows) < len(counted):
-        rest = counted.total() - sum(count for _, count in rows)
-        errors.append(f"{len(counted) - len(rows)} rows with {rest} messages are left out")
+    if len(most) < len(counted):
+        rest = counted.total() - sum(count for _, count in most)
+        errors.append(f"{len(counted) - len(most)} rows with {rest} messages are left out")
     begin = day_begin(subject.day)
     feedback = Feedback(
         reporter.organization,

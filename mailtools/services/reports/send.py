@@ -72,6 +72,8 @@ class Sending:
         self._lookup, self._post, self._clock = lookup, post, clock
         self._bounces, self._passed_over = bounces, passed_over
         self._sent: dict[str, SentDay] = {}
+        self.make_room: Callable[[], None] = lambda: None
+        """Called before a line is logged: a bar on the terminal steps aside."""
 
     # -- what there is ----------------------------------------------------------------------------
 
@@ -213,6 +215,7 @@ class Sending:
 
     def _reported(self, report: Report, to: str, id_: str = "") -> None:
         subject = report.subject
+        self.make_room()
         log.event(
             "reported",
             id=id_ or None,
@@ -225,6 +228,7 @@ class Sending:
         )
 
     def _unreported(self, subject: Subject, reason: str) -> None:
+        self.make_room()
         log.event(
             "unreported", kind=subject.kind, domain=subject.domain, day=subject.day, reason=reason
         )

@@ -1,21 +1,24 @@
-"""What the control files say about milters, for smtpd-accept."""
+"""What the control files say about milters, for smtpd-accept and mail-check."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from mailtools import __version__
 from mailtools.commands.parts import networks_of
 from mailtools.config import duration
-from mailtools.services.reception.belief import patient
 from mailtools.services.reception.milter_link import Milter, read_milter
 from mailtools.services.reception.milter_session import Milters
-from mailtools.trust.iprev import check_iprev
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mailtools.config import Config
     from mailtools.trust.iprev import IprevResult
+    from mailtools.trust.lookup import Lookup
 
+TIMEOUT = 3.0  # seconds for a question to one resolver
 PATIENCE = 10.0  # seconds for a client's name: the greeting waits meanwhile
 
 
@@ -38,19 +41,37 @@ def milters_of(config: Config, *, ready: bool) -> Milters | None:
     rows = rows_of(config)
     if not rows:
         return None
-    from mailtools.net.dns import Resolver
-
     if ready:
-        import mailtools.services.reception.milter_reception  # noqa: F401
-    lookup = Resolver(config.line("resolver"), timeout=3.0).lookup
-
-    def iprev(address: str) -> IprevResult:
-        return check_iprev(address, patient(lookup, PATIENCE))
-
+        preload()
     return Milters(
         tuple(rows),
         me=config.line("me"),
         version=f"mailtools {__version__}",
         exempt=networks_of(config, "milter-exempt"),
-        iprev=iprev,
+        iprev=_names(config.line("resolver")),
     )
+
+
+def _names(server: str) -> Callable[[str], IprevResult]:
+    """Give the function that looks up the name of an address."""
+
+    @cache
+    def lookup() -> Lookup:
+        from mailtools.net.dns import Resolver  # 75 ms: where a stranger comes
+
+        return Resolver(server, timeout=TIMEOUT).lookup
+
+    def names(address: str) -> IprevResult:
+        from mailtools.services.reception.belief import patient
+        from mailtools.trust.iprev import check_iprev
+
+        return check_iprev(address, patient(lookup(), PATIENCE))
+
+    return names
+
+
+def preload() -> None:
+    """Load what a session needs later than its banner: a listener does it before it forks."""
+    import mailtools.net.dns
+    import mailtools.services.reception.belief
+    import mailtools.services.reception.milter_reception  # noqa: F401

@@ -44,7 +44,7 @@ def main(
     Without options it is one pass, for cron or a timer; with --wait it stays, for a supervisor.
     One runs at a time: a second one wakes the first, and exits.
     """
-    chosen = Selection(frozenset(ids), frozenset(map(ascii_domain, domains)))
+    chosen = Selection(frozenset(ids), frozenset(map(_domain, domains)))
     if wait and (chosen.ids or chosen.domains or dry_run):
         raise click.UsageError("--wait goes with no --id, --domain or --dry-run")
     queue = Queue(os.path.abspath(os.path.join(spool, "queue")))
@@ -74,6 +74,12 @@ def main(
     if ownership:
         ownership.release()
     return os.EX_OK if done else os.EX_TEMPFAIL
+
+
+def _domain(text: str) -> str:
+    """Read a domain, or with a dot before it its subdomains; raise BadAddress."""
+    name = text.removeprefix(".")
+    return text[: len(text) - len(name)] + ascii_domain(name)
 
 
 def read_plan(etc: str, owner: tuple[int, int] | None) -> Plan:

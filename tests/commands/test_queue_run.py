@@ -90,11 +90,19 @@ def test_domain_is_tried_though_it_was_silent(host: Host) -> None:
 
 
 def test_a_dot_before_a_domain_is_its_subdomains(host: Host) -> None:
-    host.put("slow@example.net", "slow@a.example.net", "slow@badexample.net")
+    paths = (
+        "slow@example.net",
+        "slow@a.example.net",
+        "slow@badexample.net",
+        "slow@a.b\u00fccher.test",
+    )
+    host.put(*paths)
     host.run()
     host.tried_file.unlink()
     assert host.run("--domain", ".example.net").returncode == 0
     assert host.tried == ["relay-send slow@a.example.net"]
+    assert host.run("--domain", ".B\u00dcCHER.test").returncode == 0
+    assert host.tried[1:] == ["relay-send slow@a.b\u00fccher.test"]
 
 
 def test_wait_goes_with_nothing_else(host: Host) -> None:

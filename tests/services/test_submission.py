@@ -34,6 +34,14 @@ def test_what_is_missing_is_added_behind() -> None:
     )
 
 
+def test_of_several_authors_one_is_the_sender() -> None:
+    several = COMPLETE.replace(b"From: alice@", b"From: sales@example.org,\n Alice <alice@", 1)
+    several = several.replace(b"<alice@example.org\n", b"<alice@example.org>\n")
+    assert mended(several) == several + b"Sender: <alice@example.org>\n"
+    assert mended(b"Sender: sales@example.org\n" + several).count(b"Sender:") == 1
+    assert b"\nSender: <alice@example.org>\n" in mended(b"From: alice, sales\n")
+
+
 @pytest.mark.parametrize("name", [b"Bcc", b"bcc", b"BCC", b"Resent-Bcc"])
 def test_blind_copies_are_not_shown(name: bytes) -> None:
     assert mended(name + b": secret@example.net,\n other@example.net\n" + COMPLETE) == COMPLETE

@@ -20,11 +20,13 @@ _BLIND = frozenset((b"bcc", b"resent-bcc"))
 
 
 def authors(header: bytes) -> Iterator[Address]:
-    """Yield the addresses of the one From field; raise BadMessage."""
-    found = list(fields.find(header[: fields.header_end(header)], b"from"))
+    """Yield the addresses of the one From field, and of Sender; raise BadMessage."""
+    own = header[: fields.header_end(header)]
+    found = list(fields.find(own, b"from"))
     if len(found) != 1:
         raise BadMessage("A message has exactly one From field (RFC 5322 3.6)", reply=550)
-    for mailbox in parse_address_list(found[0].body):
+    found += fields.find(own, b"sender")
+    for mailbox in (one for field in found for one in parse_address_list(field.body)):
         if mailbox.local is None or mailbox.domain is None:
             continue  # the begin or end of a group
         text = (mailbox.local + b"@" + mailbox.domain).decode("utf-8", "replace")
@@ -32,16 +34,24 @@ def authors(header: bytes) -> Iterator[Address]:
             yield parse_address(text)
         except BadAddress:
             quoted = Address(mailbox.local.decode("utf-8", "replace"), "")
-            raise BadMessage(f"The From field holds no address: {quoted}", reply=550) from None
+            raise BadMessage(f"From or Sender holds no address: {quoted}", reply=550) from None
+
+
+def _count(body: bytes) -> int:
+    """Count the mailboxes of an address list."""
+    found = parse_address_list(body)
+    return sum(one.local is not None and one.domain is not None for one in found)
 
 
 def mend_header(header: bytes, *, id_: str, domain: str, reverse_path: str) -> bytes:
     """Complete the header of a client's message (RFC 6409 8): LF text in, LF text out.
 
-    `id_` is the entry's, which makes a Message-ID; `reverse_path` is From where there is none.
+    `id_` is the entry's, which makes a Message-ID; `reverse_path` is From where there is none, and
+    Sender where From names several.
     """
     kept: list[bytes] = []
     seen = set()
+    several = False  # authors
     end = 0
     for field in fields.fields(header):
         if not header.startswith(field.raw, end):
@@ -53,7 +63,9 @@ def mend_header(header: bytes, *, id_: str, domain: str, reverse_path: str) -> b
         seen.add(key)
         if key in _ADDRESS_FIELDS:
             name, colon, body = field.raw.partition(b":")
-            kept.append(name + colon + qualify(body, domain.encode()))
+            body = qualify(body, domain.encode())
+            kept.append(name + colon + body)
+            several = several or (key == b"from" and _count(body) > 1)
         else:
             kept.append(field.raw)
     if kept and not kept[-1].endswith(b"\n"):
@@ -62,6 +74,8 @@ def mend_header(header: bytes, *, id_: str, domain: str, reverse_path: str) -> b
     now = time.time()
     if b"from" not in seen and reverse_path:
         kept.append(f"From: <{reverse_path}>\n".encode())
+    if several and b"sender" not in seen and reverse_path:
+        kept.append(f"Sender: <{reverse_path}>\n".encode())  # RFC 5322 3.6.2
     if b"date" not in seen:
         offset = time.localtime(now).tm_gmtoff // 60
         kept.append(f"Date: {format_date_field(now, offset)}\n".encode())

@@ -75,7 +75,7 @@ def test_an_agent_answers_before_its_input_ends(site, tmp_path):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        assert process.stdout.readline() == b"ready 1 jobs=50\n"
+        assert process.stdout.readline() == b"ready 1 jobs=250\n"
         for name in ("a", "b"):
             process.stdin.write(f"{name}\t{file}\talice@example.org\tbob@example.net\n".encode())
             process.stdin.flush()

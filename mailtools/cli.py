@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from io import TextIOWrapper
 from typing import Any, TypeVar
 
 import click
@@ -38,6 +39,8 @@ class MailerCommand(Command):
 
 def guarded(body: Callable[[], object], config_exit: int = os.EX_CONFIG) -> int:
     """Run `body` and give the exit code; say a failure in a line on stderr."""
+    if isinstance(sys.stdout, TextIOWrapper):  # what mail says, a terminal may have no letters for
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         result = body()
         sys.stdout.flush()

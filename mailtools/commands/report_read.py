@@ -97,7 +97,8 @@ def _found(paths: Iterable[str], *, listed: bool) -> Iterator[Incoming | Fault]:
 
     named = tuple(paths)
     if listed:
-        named += tuple(line.rstrip("\n") for line in sys.stdin if line.strip())
+        lines = (os.fsdecode(line.rstrip(b"\n")) for line in sys.stdin.buffer)
+        named += tuple(line for line in lines if line)
     elif not named:
         named = ("-",)
     for path in named:

@@ -128,3 +128,16 @@ def test_names_come_from_reverse_dns(site: Site) -> None:
         site.set("resolver", dns.at)
         done = site.run("report-read", "--names", input=report())
     assert b"192.0.2.7 mx.example.net" in done.stdout
+
+
+def test_a_terminal_without_the_letters_and_a_name_without_sense(site: Site) -> None:
+    environ = {**site.environ, "PYTHONIOENCODING": "iso-8859-1"}
+    done = site.run("report-read", "--list", input=b"\xff\xfe\n", env=environ)
+    assert done.returncode == os.EX_DATAERR
+    assert b"there is no such file" in done.stderr
+    (site.root / "r.xml").write_bytes(
+        report().replace(b"<domain>example", "<domain>\u672c\u00fc".encode())
+    )
+    done = site.run("report-read", str(site.root / "r.xml"), env=environ)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"on \\u672c\xfc.org" in done.stdout

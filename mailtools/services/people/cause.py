@@ -87,7 +87,8 @@ _RULES = (
         spoken=True,
     ),
     Rule(
-        Cause("rate", THEIRS, "They limit how fast we may send; it is tried again more slowly."),
+        Cause("rate", THEIRS, "They limit how fast we may send; it is tried again more slowly"
+              " (control file destination-limits)."),
         ("7.28",), r"rate.?limit|too (?:many|fast|much|frequent)|throttl|slow down|\bquickly\b",
         spoken=True,
     ),

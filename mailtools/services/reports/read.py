@@ -69,7 +69,12 @@ def of_paths(paths: Iterable[str]) -> Iterator[Incoming | Fault]:
     for path in paths:
         if os.path.isdir(path):
             maildir = all(os.path.isdir(f"{path}/{name}") for name in ("new", "cur"))
-            for name in _files(path, maildir=maildir):
+            try:
+                names = _files(path, maildir=maildir)
+            except OSError as error:
+                yield Fault(path, f"it cannot be read: {error.strerror}")
+                continue
+            for name in names:
                 yield from _of_file(name, must=not maildir)
         else:
             yield from _of_file(path)

@@ -77,9 +77,9 @@ them: `inet:host:port` or `unix:/path`, then what is done without one's answer (
 `accept`, `reject`, `quarantine`) and how long an answer may take: smtpd-accept(8).
 milter-exempt | lines | none | smtpd-accept | Addresses and networks of clients that milters are \
 not asked about.
-rejects | duration | 0 | smtpd-accept, local-deliver | How long what was refused at its end is kept \
-in the folder Rejects of its recipient; 0: it is not. The extra field rejects of an account goes \
-before it.
+rejects | duration | 0 | smtpd-accept, local-deliver | How long what was refused at its end is \
+kept in the folder Rejects of its recipient; 0: it is not. The extra field rejects of an account \
+goes before it.
 greylist | duration | 0 | smtpd-accept | How long a sender nobody knows must wait before it comes \
 again; 0 for never.
 greylist-exempt | lines | none | smtpd-accept | Who never waits: networks, and domains that SPF, \

@@ -43,6 +43,7 @@ class ClientEngine(Drivable, Protocol):
     """What a channel needs of an engine: what the one loop does, and a reason when it ends."""
 
     works_aside: bool
+    steps: int
     work: Callable[[], object] | None
 
     def worked(self) -> None:
@@ -84,6 +85,7 @@ class Channel:
         self._loop, self._engine, self._progress = loop, engine, progress
         engine.works_aside = True
         self._working = False
+        self._steps: int | None = None  # the engine's when the deadline was set; None: set it anew
         self._context, self._host, self._check, self._implicit = tls, host, check, implicit
         self._socket: socket.socket | None = None
         self._events = 0
@@ -171,6 +173,7 @@ class Channel:
             self._connected()
             return
         if events & WRITE:
+            self._steps = None
             self._send(b"")
         if events & READ and not self.closed:
             self._receive()
@@ -188,6 +191,7 @@ class Channel:
         elif self._working:
             self.deadline = time.monotonic() + SEND_TIMEOUT
         else:
+            self._steps = None
             self._engine.timed_out()
             self._pump()
 
@@ -253,7 +257,11 @@ class Channel:
             else:
                 break
         if not self.closed:
-            self.deadline = time.monotonic() + (SEND_TIMEOUT if self._unsent else engine.timeout)
+            if sent or self._unsent or self._steps != engine.steps:
+                # A peer that drips has the time of one reply for all of it.
+                self._steps = engine.steps
+                wait = SEND_TIMEOUT if self._unsent else engine.timeout
+                self.deadline = time.monotonic() + wait
             self._watch(READ | WRITE if self._unsent else READ)
             self._progress()
 
@@ -267,6 +275,7 @@ class Channel:
             if later.error is not None:
                 self._end(SystemTrouble(detail=repr(later.error)))
             elif not self.closed:
+                self._steps = None
                 self._engine.worked()
                 self._pump()
 
@@ -337,7 +346,7 @@ class Channel:
             return
         if self._check is not None:
             self._check(pipe.session)
-        self._handshaking = False
+        self._handshaking, self._steps = False, None
         if not self._implicit:
             self._engine.tls_started()
         early = pipe.decrypt(b"")

@@ -25,6 +25,8 @@ class Engine:
     """Seconds to wait for the peer before `timed_out`; may change with the state."""
 
     def __init__(self) -> None:
+        self.steps = 0
+        """How often it went on with what the peer said: only that is a sign of life."""
         self.closed = False
         """Nothing more will be said."""
         self.wants_tls = False
@@ -56,7 +58,9 @@ class Engine:
                     self._out += chunk
             elif self.closed or self.wants_tls:
                 break
-            elif not self._advance():
+            elif self._advance():
+                self.steps += 1
+            else:
                 if self._ended:
                     self.closed = True
                     self._lost()

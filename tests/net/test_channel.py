@@ -16,6 +16,7 @@ from mailtools.net.loop import Later, Loop, Task
 
 class Engine:
     works_aside = False
+    steps = 0
     work: Callable[[], object] | None = None
 
     """An engine that says one thing, and notes all that happens to it."""

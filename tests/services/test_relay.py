@@ -127,6 +127,28 @@ def test_only_the_paths_that_were_put_off_go_on(bench: Bench, peers: Peers) -> N
     assert "one.test" in found[1][3]
 
 
+def test_a_peer_that_drips_has_the_time_of_one_reply(bench: Bench) -> None:
+    """A reply without an end, an octet now and then, must not hold a place for days."""
+    with socket.create_server(("127.0.0.2", 0)) as server:
+        bench.port = server.getsockname()[1]
+        zone(bench, "one")
+        bench.start(bench.job("bob@example.net"))
+        bench.loop.run_until(lambda: bool(bench.pool._all))
+        (connection,) = bench.pool._all
+        bench.loop.run_until(lambda: connection.channel.reached)
+        sock, _ = server.accept()
+        with sock:
+            deadline = connection.channel.deadline
+            for letter in b"220-mx\r\n220-a\r\n":
+                sock.sendall(bytes([letter]))
+                bench.loop.turn()
+            assert connection.channel.deadline == deadline
+            connection.channel.deadline = 1.0  # which now has come
+            ((_, action, status, text),) = bench.finish()
+    assert (action, status) == ("delayed", "4.4.2")
+    assert "silent" in text
+
+
 # -- DNS ------------------------------------------------------------------------------------------
 
 

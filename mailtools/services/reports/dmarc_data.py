@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mailtools.trust.spf import SpfResult
 
 HUMAN_MOST = 100  # characters of what is said for people
-SIGNATURES_MOST = 10  # RFC 9990 3.3 allows a hundred; dkim.py looks at ten
+SIGNATURES_MOST = 10  # RFC 9990 3.1.3 allows a hundred; dkim.py looks at ten
 
 _report_subject = re.compile(rb"Report[ \t]+Domain:.*Submitter:", re.IGNORECASE | re.DOTALL)
 
@@ -103,7 +103,7 @@ def row_of(judged: Judgement) -> Row:
 
 
 def _disposition(judged: Judgement) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Say what was done, and why it is not what was published (RFC 9990 3.1.1.8, 3.1.6)."""
+    """Say what was done, and why it is not what was published (RFC 9990 3.1.1.9, 3.1.6)."""
     dmarc, done = judged.verdicts.dmarc, DONE[judged.action]
     if dmarc.result is Dmarc.PASS:
         return "none" if dmarc.policy is Policy.NONE else "pass", ()
@@ -119,7 +119,7 @@ def _disposition(judged: Judgement) -> tuple[str, tuple[tuple[str, str], ...]]:
 
 
 def _signed(judged: Judgement) -> list[Signed]:
-    """Give the signatures, those that count most first (RFC 9990 3.3)."""
+    """Give the signatures, those that count most first (RFC 9990 3.1.3)."""
     dmarc = judged.verdicts.dmarc
     ranked = sorted(judged.verdicts.dkim, key=lambda each: _rank(each, dmarc))
     return [

@@ -127,6 +127,17 @@ def test_only_the_paths_that_were_put_off_go_on(bench: Bench, peers: Peers) -> N
     assert "one.test" in found[1][3]
 
 
+def test_an_address_beyond_ascii_goes_on_to_an_exchanger_that_takes_it(
+    bench: Bench, peers: Peers
+) -> None:
+    able = HELLO.replace("250 PIPELINING", "250-SMTPUTF8\nS: 250 PIPELINING")
+    taken = TAKE.replace("<alice@example.org>", "<alice@example.org> SMTPUTF8")
+    peers([HELLO + BYE], [able + taken.replace("bob@", "grün@") + BYE])
+    zone(bench, "one", "two")
+    ((_, action, _, text),) = bench.run("grün@example.net")
+    assert (action, text.partition("[")[0]) == ("relayed", "two.test")
+
+
 def test_a_peer_that_drips_has_the_time_of_one_reply(bench: Bench) -> None:
     """A reply without an end, an octet now and then, must not hold a place for days."""
     with socket.create_server(("127.0.0.2", 0)) as server:

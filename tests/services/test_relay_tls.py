@@ -415,6 +415,21 @@ def test_a_message_that_requires_tls_does_not_go_in_the_clear(bench: Bench, peer
     assert got == ["delayed", "4.7.4"]
 
 
+def test_a_message_that_requires_tls_goes_on_to_an_exchanger_that_does_it(
+    bench: Bench, peers: Peers, authority: Any, tmp_path: Path
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("one.test", "two.test").configure_cert(context)
+    bench.authorities = str(tmp_path / "authority.pem")
+    authority.cert_pem.write_to_path(bench.authorities)
+    able = TLS_HELLO.replace("S: 250-AUTH PLAIN", "S: 250-REQUIRETLS")
+    taken = TAKE.replace("<alice@example.org>", "<alice@example.org> REQUIRETLS")
+    peers([TLS_HELLO + BYE], [able + taken + BYE], context=context)
+    zone(bench, "one", "two")
+    ((_, action, _, text),) = bench.run("bob@example.net", parameters={"REQUIRETLS": ""})
+    assert (action, text.partition("[")[0]) == ("relayed", "two.test")
+
+
 def test_messages_that_ask_for_different_things_share_no_connection(
     bench: Bench, peers: Peers
 ) -> None:

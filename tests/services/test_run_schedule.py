@@ -1,8 +1,10 @@
 """When entries are tried, told of and given up: a clock of our own, attempt by attempt."""
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email import message_from_bytes
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.report import Report
 from mailtools.services.queue.attempt import Attempts
 from mailtools.services.queue.notify import DOUBLES_MOST, Notifier
-from mailtools.services.queue.schedule import Schedule, priority
+from mailtools.services.queue.schedule import JITTER, Schedule, priority
 from mailtools.services.queue.transports import Transports
 from mailtools.store.history import History
 from mailtools.store.queue import Entry, Queue
@@ -130,6 +132,27 @@ def test_jitter_spreads_what_came_together(tmp_path: Path) -> None:
     late = schedule.next_attempt(terms, START + HOUR, 1.0)
     assert early == START + 2 * HOUR
     assert late == START + 2 * HOUR + 6 * MINUTE
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_five_days_with_jitter_stay_within_its_bounds(world: World, seed: int) -> None:
+    """Each wait is the one without jitter, or up to a tenth longer; the marks are met exactly."""
+    chance = random.Random(seed)
+    world.attempts = Attempts(
+        world.queue, world.attempts.notifier, world.schedule, world.attempts.transports,
+        chance.random,
+    )  # fmt: skip
+    world.put("bob@example.net")
+    world.live(6 * DAY)
+    times = [when for when, path in world.tried if path == "bob@example.net"]
+    assert times[-1] == 5 * DAY
+    assert 4 * HOUR in times
+    for last, when in pairwise(times):
+        wait = min(max(last, 5 * MINUTE), 4 * HOUR)
+        longest = wait * (1 + JITTER) + MINUTE  # due minutes are whole ones
+        assert when - last <= longest
+        assert when - last >= wait or when in (4 * HOUR, 5 * DAY)
+    assert 30 <= len(times) <= 38
 
 
 def test_a_run_that_begins_afresh_keeps_the_schedule(world: World) -> None:

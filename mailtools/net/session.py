@@ -12,7 +12,8 @@ class Peer(NamedTuple):
     """Who is at the other end: IP address ("" for a local pipe or Unix socket), port, DNS name.
 
     `local` is our own address and port of the connection, where there is one. `tls` says of the
-    TLS that a proxy in front of us ended what a log or a trace field may say, "" for none.
+    TLS that a proxy in front of us ended what a log or a trace field may say, "" for none. `probe`
+    is a proxy that speaks for itself.
     """
 
     address: str = ""
@@ -21,6 +22,7 @@ class Peer(NamedTuple):
     local: str = ""
     local_port: int = 0
     tls: str = ""
+    probe: bool = False
 
     def __str__(self) -> str:
         """The address for logs."""

@@ -11,11 +11,13 @@ from mailtools.errors import (
     BadSyntax,
     MailLoop,
     NoSuchMailbox,
+    PolicyRefused,
     QueueFull,
     RelayDenied,
     TooManyRecipients,
 )
 from mailtools.mail.address import Address, parse_address
+from mailtools.net.crowd import Crowd
 from mailtools.net.session import Peer
 from mailtools.net.stream import Stream
 from mailtools.services.access.networks import Networks
@@ -129,6 +131,17 @@ def test_postmaster_needs_no_domain(queue: Queue) -> None:
     (place,) = queue.new()
     (path,) = queue.open(place).envelope.forward_paths
     assert (path.address, path.parameters) == ("postmaster@example.org", {"NOTIFY": "NEVER"})
+
+
+def test_a_proxys_own_looks_use_up_no_limit(queue: Queue) -> None:
+    policy = Policy("mail.example.org", queue, Directory(), crowd=Crowd(connections=1))
+    for peer, free in ((Peer("192.0.2.7", probe=True), True), (Peer("192.0.2.7"), False)):
+        Reception(policy, Stream(), peer).greet(early=False)
+        if free:
+            Reception(policy, Stream(), peer).greet(early=False)
+            continue
+        with pytest.raises(PolicyRefused, match="Too many"):
+            Reception(policy, Stream(), peer).greet(early=False)
 
 
 def test_after_a_reset_the_envelope_is_empty(queue: Queue) -> None:

@@ -35,7 +35,7 @@ def serve_peer(
     try:
         serve(stream, peer)
     except (ConnectionDied, TlsTrouble) as failure:
-        if peer != connected:
+        if not peer.probe:
             log.event("lost", client=peer, port=peer.port or None, reason=failure.text)
 
 
@@ -62,6 +62,6 @@ def behind_proxy(stream: Stream, proxy: Peer) -> Peer | None:
             raise TimedOut("The connection ended in the PROXY header")
     who, length = found
     stream.unread(data[length:])
-    if not who.address:
-        return proxy
+    if not who.address or (who.address, who.port) == (proxy.address, proxy.port):
+        return proxy._replace(probe=True)
     return Peer(who.address, who.port, "", who.local, who.local_port, who.tls)

@@ -117,8 +117,9 @@ class Reception:
 
     @property
     def _near(self) -> bool:
-        """Whether the peer is a process of this host: no limit is made for it."""
-        return not self._peer.address or is_loopback(self._peer.address)
+        """Whether the peer is a process of this host, or our proxy: no limit is made for it."""
+        peer = self._peer
+        return not peer.address or peer.probe or is_loopback(peer.address)
 
     def _keep_to(self, limit: str) -> None:
         if limit:

@@ -145,8 +145,10 @@ def _reports(config: Config) -> Iterator[Finding]:
 
 def _dns(config: Config) -> Iterator[Finding]:
     from mailtools.net.dns import Resolver  # 75 ms, and --no-dns does without
+    from mailtools.services.relay.source import Sources
 
     resolver = Resolver(config.line("resolver"), timeout=3, attempts=2)
     world = check_world.World(resolver, config.line("me"))
     yield from world.host()
+    yield from world.sources(Sources(config.mapping("source-addresses")).all)
     yield from world.domains(config.lines("locals"))

@@ -358,6 +358,19 @@ def test_each_fault_of_dns(well, zone, weight, said):
     assert said in texts(found, weight)
 
 
+def test_the_addresses_that_mail_goes_out_from(well):
+    well.set("source-addresses", "example.org:127.0.0.8 mail8.test", ":192.0.2.77")
+    name = {"8.0.0.127.in-addr.arpa": {"PTR": ["mail8.test."]}, "mail8.test": {"A": ["127.0.0.8"]}}
+    found = in_dns(well, name, os.EX_CONFIG)
+    assert texts(found) == ["192.0.2.77: no address of this host: source-addresses names it"]
+
+
+def test_ipv6_without_a_name_is_said_to_be_unused(well):
+    found = in_dns(well, {"mail.example.org": {"A": [ADDRESS], "AAAA": ["::1"]}})
+    (one,) = [each for each in found if "::1: has no name" in f"{each['where']}: {each['what']}"]
+    assert "goes by IPv4 until then" in one["mend"]
+
+
 def test_a_domain_that_does_not_exist(well):
     well.set("locals", "example.org", "gone.test")
     well.set("aliases", "postmaster: bob")

@@ -14,6 +14,7 @@ from mailtools.services.people.finding import Finding, Weight, complaints, fault
 
 if TYPE_CHECKING:
     from mailtools.net.dns import Resolver
+    from mailtools.services.relay.source import Source
 
 SOON = 21 * 86400.0  # seconds before its end, from which on a certificate is worth a warning
 _PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "fc00::/7", "::1/128")
@@ -83,14 +84,25 @@ class World:
             yield warning(me, f"{', '.join(self._ours)}: no address of this host",
                           "right behind NAT, wrong elsewhere")  # fmt: skip
         for address in self._ours:
-            yield from self._reverse(address)
+            yield from self._reverse(address, me)
 
-    def _reverse(self, address: str) -> Iterator[Finding]:
+    def sources(self, sources: Iterable[Source]) -> Iterator[Finding]:
+        """Look at the addresses that mail goes out from, and at the names it greets by."""
+        for source in dict.fromkeys(sources):
+            for address in filter(None, (source.ipv4, source.ipv6)):
+                if not is_local(address):
+                    yield fault(address, "no address of this host: source-addresses names it")
+                elif address not in self._ours:
+                    yield from self._reverse(address, source.hello.lower() or self._me)
+
+    def _reverse(self, address: str, name: str) -> Iterator[Finding]:
         from mailtools.services.access.networks import contains
         from mailtools.trust.iprev import Iprev, check_iprev
 
         found = check_iprev(address, self._resolver.lookup)
-        mend = f"ask whoever gave you the address for a PTR record to {self._me}"
+        mend = f"ask whoever gave you the address for a PTR record to {name}"
+        if ":" in address:
+            mend += "; relay-send goes by IPv4 until then (control file ipv6)"
         weight = Weight.WARNING if contains(_PRIVATE, address) else Weight.FAULT
         if found.result is Iprev.TEMPERROR:
             yield warning(address, found.problem)
@@ -99,8 +111,8 @@ class World:
         elif found.result is Iprev.FAIL:
             what = f"its name {found.name} does not lead back to it: many refuse its mail"
             yield Finding(weight, address, what, mend)
-        elif found.name != self._me:
-            yield warning(address, f"its name is {found.name}, not {self._me}", mend)
+        elif found.name != name:
+            yield warning(address, f"its name is {found.name}, not {name}", mend)
 
     def domains(self, domains: Iterable[str]) -> Iterator[Finding]:
         """Look whether mail for the local domains comes here; call `host` first."""

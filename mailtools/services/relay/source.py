@@ -56,6 +56,11 @@ class Sources:
             else:
                 self._senders[key] = source
 
+    @property
+    def all(self) -> list[Source]:
+        """Every source."""
+        return [*self._senders.values(), *self._domains.values()]
+
     def find(self, sender: str, domain: str) -> tuple[Source | None, bool]:
         """Give the source for mail of a sender to a domain; and whether others have another one."""
         if self._domains and (found := by_domain.find(self._domains, domain)):

@@ -18,6 +18,15 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && [ -z "${MAILTOOLS_NO_A
         # shellcheck disable=SC2086 # words are wanted
         apt-get install -y -qq --no-install-recommends $missing >/dev/null
     fi
+    # Mail servers that exclude Postfix are unpacked, not installed (tests/peers.py runs them).
+    MAILTOOLS_PEERS=${MAILTOOLS_PEERS-${VIRTUAL_ENV:-$PWD/.venv}/peers}
+    export MAILTOOLS_PEERS
+    if [ ! -x "$MAILTOOLS_PEERS/usr/sbin/exim4" ] && mkdir -p "$MAILTOOLS_PEERS/packages"; then
+        (cd "$MAILTOOLS_PEERS/packages" &&
+            apt-get download -qq exim4-daemon-light exim4-base >/dev/null 2>&1 &&
+            for file in *.deb; do dpkg -x "$file" "$MAILTOOLS_PEERS"; done) ||
+            echo "Exim cannot be fetched: its tests are skipped" >&2
+    fi
 fi
 
 venv=${VIRTUAL_ENV:-.venv}

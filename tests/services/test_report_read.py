@@ -293,6 +293,22 @@ def test_absurd_numbers_cost_their_record_only(number: str) -> None:
     assert "a policy is left out: total-successful-session-count" in faults[0]
 
 
+def test_a_report_in_a_schema_that_never_ends_and_one_cut_short() -> None:
+    (report,), faults = read(b'<x:schema xmlns:x="http://x.test">' + OLD.partition(b"?>\n")[2])
+    assert len(report.rows) == 2
+    assert "broken: no element found" in faults[0]
+    (report,), faults = read(OLD[:-250])
+    assert [row.number for row in report.rows] == [120]
+    assert "what stands before that counts" in faults[0]
+
+
+def test_octets_that_are_no_utf_8() -> None:
+    text = OLD.replace(b"windows-1252", b"UTF-8").replace(b"<header_from>", b"<header_from>\x91")
+    report = only(text)
+    assert isinstance(report.rows[0], Mail)
+    assert report.rows[0].author == "\ufffdexample.org"
+
+
 def test_what_they_write_cannot_play_with_a_terminal() -> None:
     evil = OLD.replace(b"more", b"\x9b31m&#x1b;").replace(b"example.org</h", b"a&#x85;b&#x202e;</h")
     (report,), _ = read(evil.replace(b"&#x1b;", b""))

@@ -41,12 +41,12 @@ class _Reader:
         self._stack: list[tuple[str, Node]] = []
         self._text: list[str] = []
         self._length = self._children = 0
-        self.root = ""
 
     def start(self, name: str, _: dict[str, str]) -> None:
         local = name.rpartition(" ")[2]
         if not self._stack:
-            self.root = local
+            if local == "schema":  # some wrap the report in what should describe it
+                return
             if local != "feedback":
                 raise Unreadable(f"its root is <{clean(local)[:40]}>, not <feedback>")
         if len(self._stack) >= DEPTH_MOST:
@@ -63,6 +63,8 @@ class _Reader:
             self._text.append(text)
 
     def end(self, _: str) -> None:
+        if not self._stack:
+            return
         name, node = self._stack.pop()
         if not self._stack:
             return
@@ -91,8 +93,12 @@ def read(data: bytes) -> Incoming:
             if len(faults) < FAULTS_MOST:
                 faults.append(f"a record is left out: {fault}")
 
-    reader = _Reader(take)
-    _parse(data, reader)
+    try:
+        _parse(_utf8(data), _Reader(take))
+    except Unreadable as fault:
+        if not rows:
+            raise
+        faults.append(f"{fault}; what stands before that counts")
     about, published = parts.get("report_metadata", {}), parts.get("policy_published", {})
     if not about and not rows:
         raise Unreadable("it is XML, but no DMARC report")
@@ -109,6 +115,16 @@ def read(data: bytes) -> Incoming:
         tuple(rows),
         tuple(faults),
     )
+
+
+def _utf8(data: bytes) -> bytes:
+    """Give a document that claims to be UTF-8 as UTF-8: names of senders are whatever they sent."""
+    head = data[:200].lower()
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or (
+        b"encoding" in head and b"utf-8" not in head
+    ):
+        return data
+    return data.decode("utf-8", "replace").encode()
 
 
 def _parse(data: bytes, reader: _Reader) -> None:

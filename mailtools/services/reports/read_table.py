@@ -79,8 +79,9 @@ class _Source:
 
 def _note(mail: Mail) -> str:
     """Say what a message that failed may have been."""
-    if mail.reasons:
-        return ", ".join(mail.reasons)
+    reasons = [reason for reason in mail.reasons if reason != "other"]
+    if reasons:
+        return ", ".join(reasons)
     if mail.signed:
         return f"signs as {mail.signed[0]}"
     if mail.sent:

@@ -1,5 +1,7 @@
 """Routes and the credentials that go with them."""
 
+import threading
+
 import pytest
 
 from mailtools.errors import AuthTrouble, BadAddress, Misconfigured
@@ -153,3 +155,28 @@ def test_a_program_that_gives_none_is_trouble_of_ours(file, program):
         Smarthosts(file(f"smart.test:alice:!{program}\n")).login(Route("smart.test"))
     assert program in caught.value.detail
     assert not caught.value.permanent
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_program_that_many_want_to_ask_is_asked_once(file, tmp_path, works):
+    asked = tmp_path / "asked"
+    program = tmp_path / "token"
+    program.write_text(f"#!/bin/sh\necho x >> {asked}\n{'echo t0ken' if works else 'exit 1'}\n")
+    program.chmod(0o755)
+    smarthosts = Smarthosts(file(f"mail.example.com:alice:!{program}\n"))
+    found = []
+
+    def ask() -> None:
+        try:
+            found.append(smarthosts.login(parse_route("mail.example.com")).secret)
+        except AuthTrouble as trouble:
+            found.append(trouble.text)
+
+    threads = [threading.Thread(target=ask) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 10
+    assert (set(found) == {"t0ken"}) is works
+    assert asked.read_text() == "x\n"

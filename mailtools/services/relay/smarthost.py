@@ -11,6 +11,7 @@ every other route the first.
 import os
 import shlex
 import stat
+import threading
 import time
 
 from mailtools.errors import AuthTrouble, Misconfigured
@@ -18,6 +19,7 @@ from mailtools.protocol.smtp.transaction import Login
 from mailtools.services.relay.route import Route
 
 TOKEN_TIMEOUT = 60.0  # seconds a token program may take
+TOKEN_TROUBLE = 10.0  # seconds a program that failed is not asked again
 TOKEN_LIFE = 120.0  # seconds a token is used again; providers give them for an hour
 
 
@@ -27,7 +29,8 @@ class Smarthosts:
     def __init__(self, path: str) -> None:
         """Name the file; "" for none. Raises Misconfigured, also when others can read it."""
         self._secrets: dict[str, dict[str, str]] = _read(path) if path else {}
-        self._tokens: dict[str, tuple[float, str]] = {}
+        self._tokens: dict[str, tuple[float, str | AuthTrouble]] = {}
+        self._asking: dict[str, threading.Lock] = {}
 
     def login(self, route: Route) -> Login | None:
         """Give the login for a host, None where there is none; a token program may take its time.
@@ -49,28 +52,40 @@ class Smarthosts:
         return Login(name, secret, False, plaintext, route.host, route.port)
 
     def _token(self, command: str) -> str:
-        known = self._tokens.get(command)
-        if known and known[0] > time.monotonic():
-            return known[1]
-        import subprocess  # rare: only where a token has to be fetched
+        # Many messages at a time want the same one.
+        with self._asking.setdefault(command, threading.Lock()):
+            known = self._tokens.get(command)
+            if known is None or known[0] < time.monotonic():
+                try:
+                    known = time.monotonic() + TOKEN_LIFE, _fetched(command)
+                except AuthTrouble as trouble:
+                    known = time.monotonic() + TOKEN_TROUBLE, trouble
+                self._tokens[command] = known
+        if isinstance(known[1], AuthTrouble):
+            raise AuthTrouble(known[1].text, detail=known[1].detail)
+        return known[1]
 
-        try:
-            done = subprocess.run(
-                shlex.split(command),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                timeout=TOKEN_TIMEOUT,
-                check=False,
-            )
-        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-            raise AuthTrouble(detail=f"route-credentials: {command}: {error}") from error
-        token = done.stdout.decode("utf-8", "replace").split("\n")[0].strip()
-        if done.returncode or not token:
-            raise AuthTrouble(
-                detail=f"route-credentials: {command}: no token, exit code {done.returncode}"
-            )
-        self._tokens[command] = time.monotonic() + TOKEN_LIFE, token
-        return token
+
+def _fetched(command: str) -> str:
+    """Run a token program; give the first line it prints."""
+    import subprocess  # rare: only where a token has to be fetched
+
+    try:
+        done = subprocess.run(
+            shlex.split(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            timeout=TOKEN_TIMEOUT,
+            check=False,
+        )
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        raise AuthTrouble(detail=f"route-credentials: {command}: {error}") from error
+    token = done.stdout.decode("utf-8", "replace").split("\n")[0].strip()
+    if done.returncode or not token:
+        raise AuthTrouble(
+            detail=f"route-credentials: {command}: no token, exit code {done.returncode}"
+        )
+    return token
 
 
 def _read(path: str) -> dict[str, dict[str, str]]:

@@ -101,8 +101,11 @@ class AppPasswords:
             raise AuthTrouble(detail=error.detail) from error
         today = time.strftime("%Y-%m-%d", time.gmtime())
         plain = password.translate(_grouping)  # shown in groups, typed in any
+        typed = {plain, plain.lower()}  # telephones begin with a capital
         for one in candidates:
-            if one.allows(service, address, today) and passwords.check(one.secret, plain):
+            if not one.allows(service, address, today):
+                continue
+            if any(passwords.check(one.secret, text) for text in typed):
                 self._note(one, service, address)
                 return True
         return False

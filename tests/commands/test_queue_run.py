@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import BIN
 from queuehost import HONEST, SLOW, Host, log_lines
 
 from mailtools.store.destinations import Destinations
@@ -296,6 +297,30 @@ def test_a_crowd_for_one_destination_keeps_nobody_else_out(host: Host) -> None:
         (host.agents / "relay-send.gate").write_text("")
         done.add(log_lines(process, "delivered ")[0].split()[1])
     assert done == {f"id={id_}" for id_ in crowd}
+
+
+def test_what_goes_to_a_silent_destination_waits_for_all_else_and_is_then_put_off(
+    host: Host,
+) -> None:
+    """One look finds both; to put thousands off is not what others wait for."""
+    until = time.time() + 3600
+    silent = [host.put(f"u{number}@example.net") for number in range(30)]
+    Destinations(f"{host.queue.path}/dest").failed("example.net", until, "4.4.1", "nobody there")
+    host.agent("local-deliver", SLOW)
+    os.mkfifo(host.agents / "local-deliver.gate")
+    host.site.set("local-agents", "1")
+    ours = [host.put(f"u{number}@example.org") for number in range(3)]
+    process = subprocess.Popen(
+        [sys.executable, str(BIN / "queue-run")], env=host.environ, stderr=subprocess.PIPE
+    )
+    host.site.running.append(process)
+    log_lines(process, "begun")
+    for _ in ours:
+        (host.agents / "local-deliver.gate").write_text("")
+        log_lines(process, "delivered ")
+    assert process.wait(60) == 0
+    places = [host.queue.find(id_) for id_ in silent]
+    assert [place and place.state for place in places] == [State.WAIT] * 30
 
 
 def test_a_rate_of_a_destination_makes_the_pass_wait_for_it(host: Host) -> None:

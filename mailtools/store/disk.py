@@ -287,6 +287,16 @@ def has_reader(path: str) -> bool:
     return True
 
 
+def names(path: str) -> list[str]:
+    """List a directory; one that is not there has no names. Raise a Failure."""
+    try:
+        return os.listdir(path)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise trouble(error, "list", path) from error
+
+
 def set_mtime(path: str, seconds: float) -> None:
     """Set a file's modification time (IMAP's INTERNALDATE); FileNotFoundError as it is."""
     try:

@@ -74,7 +74,7 @@ def sweep(folder: str, now: float, lifetime: float) -> None:
     except FileNotFoundError:
         disk.create(stamp)
     disk.set_mtime(stamp, now)
-    for name in os.listdir(folder):
+    for name in disk.names(folder):
         path = f"{folder}/{name}"
         try:
             old = now - os.stat(path).st_mtime >= lifetime

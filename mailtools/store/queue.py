@@ -200,7 +200,7 @@ class Queue:
 
     def minutes(self) -> list[str]:
         """Give the minutes something is due in, earliest first: the folders of wait/."""
-        return sorted(name for name in _names(f"{self.path}/wait") if _minute.match(name))
+        return sorted(name for name in disk.names(f"{self.path}/wait") if _minute.match(name))
 
     def due(self, now: float) -> Iterator[Place]:
         """Yield what is due at `now`: the minutes that have come, then new/.
@@ -371,7 +371,7 @@ class Queue:
 
     def _list(self, folder: str, state: State, due: float = 0.0) -> Iterator[Place]:
         base = f"{self.path}/{folder}"
-        for name in _names(base):
+        for name in disk.names(base):
             if not name.startswith("."):
                 yield Place(name, f"{base}/{name}", state, due)
 
@@ -485,12 +485,3 @@ def _read_all(fd: int) -> bytes:
     while piece := os.read(fd, 65536):
         pieces.append(piece)
     return b"".join(pieces)
-
-
-def _names(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise disk.trouble(error, "list", folder) from error

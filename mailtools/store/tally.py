@@ -53,9 +53,9 @@ class Tally:
 
 def _sweep(folder: str, kept: int) -> None:
     """Remove the folders whose number is below `kept`."""
-    for old in os.listdir(folder):
+    for old in disk.names(folder):
         if old.isdigit() and int(old) < kept:
-            for name in os.listdir(f"{folder}/{old}"):
+            for name in disk.names(f"{folder}/{old}"):
                 disk.remove(f"{folder}/{old}/{name}")
             disk.remove_directory(f"{folder}/{old}")
 

@@ -28,7 +28,15 @@ def main(
     if maildir and (listen or tls):
         raise click.UsageError("--maildir serves one connection: it takes no --listen, no --tls")
     setup = partial(_by_hand, maildir) if maildir else partial(_service, etc, spool, tls)
-    serve(setup, listen=listen, limit=limit, refuse=refusal, note=log.event, preload=preload)
+    serve(
+        setup,
+        listen=listen,
+        limit=limit,
+        refuse=refusal,
+        note=log.event,
+        preload=preload,
+        warm=b"CAPA\r\n",
+    )
 
 
 def _by_hand(path: str) -> Session:

@@ -91,6 +91,7 @@ def main(
         note=log.event,
         preload=preload,
         settle=settle,
+        warm=b"LHLO me\r\n" if lmtp else b"EHLO me\r\n",
     )
 
 

@@ -1,11 +1,11 @@
-"""A listener's pool: processes forked ready-made, each accepting, serving, and accepting again.
+"""A generation of a listener: processes forked ready-made, each accepting, serving, again.
 
 What the processes share is a board, a byte a slot: free, idle or busy. A process that takes a
-connection and leaves nobody idle wakes the master, which forks more, up to the limit; past it, and
-only when that lasts, the master itself accepts and refuses. A process that was idle long, while
-others are too, ends. All of a generation end when its pipe is closed: on SIGTERM, on SIGHUP (after
-`setup` gave new sessions), or because the master died; sessions in hand finish first, but let go of
-the listening sockets at once, so that the next master has the port for itself.
+connection and leaves nobody idle wakes the pool's own, which forks more, up to the limit; past
+it, and only when that lasts, the pool itself accepts and refuses. A process that was idle long,
+while others are too, ends. All end when the generation's pipe is closed (`net/listener.py`):
+sessions in hand finish first, but let go of the listening sockets at once, so that whoever is next
+has the port for itself.
 """
 
 import errno
@@ -19,18 +19,18 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from mailtools.errors import Failure, TooBusy
-from mailtools.net.session import Note, Session, Setup, peer_of, run_session
-from mailtools.net.stream import Stream, set_patience
+from mailtools.net.session import Note, Peer, Session, peer_of, run_session
+from mailtools.net.stream import Stream
 
 FREE, IDLE, BUSY = 0, 1, 2
 SPARE = 2  # idle processes kept for the next connections
+GROWTH = 8  # where nobody is idle, a process more for each so many that run
 SESSIONS = 2000  # that a process serves before a fresh one takes its place
 RETIRE = 20.0  # seconds a process stays idle while more than SPARE are
 PATIENCE = 1.0  # seconds all must be busy before a connection is refused
-WAIT = 300.0  # seconds that a connection begins with, as its engine does
-GRACE = 30.0  # seconds that sessions have to finish after SIGTERM
 
 
 class Pool:
@@ -38,109 +38,94 @@ class Pool:
 
     def __init__(
         self,
-        setup: Setup,
+        session: Session,
         sockets: Sequence[socket.socket],
         limit: int,
         refuse: Callable[[Failure], bytes],
         note: Note,
         *,
         settle: Callable[[], None],
-        ours: bool,
+        warm: bytes,
+        patience: float | None,
     ) -> None:
-        """Take what `serve` was given; the sockets listen already, and are `ours` to shut down."""
-        self._ours = ours
-        self._setup = setup
-        self._sockets = sockets
-        self._limit = limit
-        self._refuse = refuse
-        self._note = note
-        self._settle = settle
-        self._board = mmap.mmap(-1, limit)
-        self._served = mmap.mmap(-1, limit)  # a count for each slot, modulo 256
+        """Take what `serve` was given; connections begin with `patience` as their timeout.
+        `warm` is what a peer says in a first session that is only played."""
+        self._session, self._sockets, self._limit = session, sockets, limit
+        self._refuse, self._note = refuse, note
+        self._settle, self._warm, self._patience = settle, warm, patience
+        self._board: mmap.mmap
+        self._served: mmap.mmap
         self._seen = bytes(limit)
         self._slots: dict[int, int] = {}  # process → slot
-        self._old: set[int] = set()  # processes of a generation that was told to end
         self._wake_in, self._wake_out = os.pipe()
-        self._stop_in, self._stop_out = -1, -1
+        self._stop = -1
         self._ended = False  # in a process of the pool: its generation was told to end
-        self._signals: set[int] = set()
         self._all_busy_since = 0.0
 
-    # -- the master -------------------------------------------------------------------------------
+    # -- the pool's own process -------------------------------------------------------------------
 
-    def run(self) -> None:
-        """Serve until SIGTERM or SIGINT; raise what the first `setup` raises."""
-        session = self._setup()
-        for sock in self._sockets:
-            sock.setblocking(False)
-            if self._ours:
-                set_patience(sock, WAIT)  # and so each connection's: system calls that are saved
-            if sock.family != socket.AF_UNIX:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._note("listening", address=_name(sock), limit=self._limit)
+    def run(self, stop: int, ready: int) -> None:
+        """Serve until the pipe `stop` ends, and its sessions; say on `ready` that it begins.
+
+        Raises what `settle` raises.
+        """
+        self._stop = stop
+        self._board = mmap.mmap(-1, self._limit)
+        self._served = mmap.mmap(-1, self._limit)  # a count for each slot, modulo 256
+        self._settle()
+        self._play(self._warm)
+        gc.collect()
+        gc.freeze()  # what a session made of the code is shared from now on
         for fd in (self._wake_in, self._wake_out):
             os.set_blocking(fd, False)
         signal.set_wakeup_fd(self._wake_out, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(number, lambda got, _frame: self._signals.add(got))
-        self._begin_generation()
-        _notify("READY=1")
-        while not self._signals & {signal.SIGTERM, signal.SIGINT}:
-            if signal.SIGHUP in self._signals:
-                self._signals.discard(signal.SIGHUP)
-                session = self._reload(session)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)  # to wake up
+        signal.signal(signal.SIGUSR1, lambda _number, _frame: self._kill())
+        os.write(ready, b"+")
+        os.close(ready)
+        while True:
             self._reap()
-            self._grow(session)
-            self._wait()
-        self._finish()
+            self._grow()
+            if self._wait():
+                break
+        for sock in self._sockets:
+            sock.close()
+        self._reap()
+        while self._slots:
+            select.select([self._wake_in], [], [])
+            os.read(self._wake_in, 4096)
+            self._reap()
 
-    def _begin_generation(self) -> None:
-        self._stop_in, self._stop_out = os.pipe()
-        gc.collect()
-        gc.freeze()  # what is shared stays shared
+    def _play(self, said: bytes) -> None:
+        """Have a session with a peer that says this and hangs up; nothing is told of it."""
+        here, there = socket.socketpair()
+        with there:
+            there.sendall(said)
+            there.shutdown(socket.SHUT_WR)
+            stream = Stream(here)
+            run_session(self._session, stream, Peer(), lambda *_, **__: None)
+            stream.close()
 
-    def _end_generation(self) -> None:
-        os.close(self._stop_out)
-        os.close(self._stop_in)
-        self._old.update(self._slots)
-        self._slots.clear()
-        self._board = mmap.mmap(-1, self._limit)  # the old generation keeps the old board
-
-    def _reload(self, session: Session) -> Session:
-        try:
-            session = self._setup()
-        except Failure as failure:
-            self._note("reload-failed", reason=failure.detail or failure.text)
-            return session
-        self._end_generation()
-        self._begin_generation()
-        self._note("reloaded")
-        return session
+    def _kill(self) -> None:
+        for pid in self._slots:
+            os.kill(pid, signal.SIGKILL)  # loses nothing: what was acknowledged is on disk
 
     def _reap(self) -> None:
-        self._signals.discard(signal.SIGCHLD)
-        while self._slots or self._old:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
+        while self._slots:
+            pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 return
-            self._old.discard(pid)
-            slot = self._slots.pop(pid, None)
-            if slot is not None:
-                self._board[slot] = FREE
+            self._board[self._slots.pop(pid)] = FREE
             if status:
                 code = os.waitstatus_to_exitcode(status)
                 self._note("session-died", pid=pid, exit=code)
 
-    def _grow(self, session: Session) -> None:
+    def _grow(self) -> None:
         idle = self._board[:].count(IDLE)
         running = len(self._slots)
         if idle >= SPARE or running >= self._limit:
             return
-        # Doubling meets a burst in a few rounds.
-        wanted = SPARE - idle if idle else max(SPARE, running)
+        wanted = SPARE - idle if idle else max(SPARE, running // GROWTH)
         for _ in range(min(wanted, self._limit - running)):
             slot = self._board.find(bytes((FREE,)))
             if slot < 0:
@@ -148,10 +133,11 @@ class Pool:
             self._board[slot] = IDLE
             pid = os.fork()
             if not pid:
-                self._child(session, slot)
+                self._process(slot)
             self._slots[pid] = slot
 
-    def _wait(self) -> None:
+    def _wait(self) -> bool:
+        """Wait for something to do; say whether that is to end."""
         full = len(self._slots) >= self._limit and self._board.find(bytes((IDLE,))) < 0
         now = time.monotonic()
         served = self._served[:]
@@ -163,12 +149,10 @@ class Pool:
             self._all_busy_since = now
         elif now - self._all_busy_since >= PATIENCE:
             self._turn_away()
-        timeout = PATIENCE if full else None
-        if select.select([self._wake_in], [], [], timeout)[0]:
-            try:
-                os.read(self._wake_in, 4096)
-            except BlockingIOError:
-                pass
+        ready = select.select([self._wake_in, self._stop], [], [], PATIENCE if full else None)[0]
+        if self._wake_in in ready:
+            os.read(self._wake_in, 4096)
+        return self._stop in ready
 
     def _turn_away(self) -> None:
         for sock in self._sockets:
@@ -185,38 +169,16 @@ class Pool:
                     except OSError:
                         pass
 
-    def _finish(self) -> None:
-        for sock in self._sockets:
-            if self._ours:
-                sock.shutdown(socket.SHUT_RDWR)  # for the processes that still hold it too
-            sock.close()
-        _notify("STOPPING=1")
-        self._end_generation()
-        deadline = time.monotonic() + GRACE
-        while self._old:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                break
-            self._reap()
-            if self._old and select.select([self._wake_in], [], [], left)[0]:
-                os.read(self._wake_in, 4096)
-        for pid in self._old:
-            os.kill(pid, signal.SIGKILL)  # loses nothing: what was acknowledged is on disk
-        self._note("stopped")
-
     # -- a process of the pool --------------------------------------------------------------------
 
-    def _child(self, session: Session, slot: int) -> None:
+    def _process(self, slot: int) -> NoReturn:
         code = os.EX_TEMPFAIL
         try:
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, signal.SIG_IGN)  # the master's pipe says when to end
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            os.close(self._stop_out)
+            signal.signal(signal.SIGUSR1, signal.SIG_DFL)
             self._hear_of_the_end()
-            self._settle()
-            self._serve(session, slot)
+            self._serve(slot)
             code = os.EX_OK
         except BaseException:
             sys.excepthook(*sys.exc_info())
@@ -226,10 +188,10 @@ class Pool:
     def _hear_of_the_end(self) -> None:
         """Let the kernel interrupt a session when the pipe is closed, also by the master's death.
 
-        Before `settle`: a signal that root asked for finds the process whoever it becomes.
+        Before a login: a signal that root asked for finds the process whoever it becomes.
         """
         # By a way of its own to the pipe: whom to tell is kept with that, and each is to be told.
-        fd = os.open(f"/proc/self/fd/{self._stop_in}", os.O_RDONLY | os.O_NONBLOCK)
+        fd = os.open(f"/proc/self/fd/{self._stop}", os.O_RDONLY | os.O_NONBLOCK)
         signal.signal(signal.SIGIO, self._let_go)
         fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
@@ -239,9 +201,9 @@ class Pool:
         for sock in self._sockets:
             sock.close()
 
-    def _serve(self, session: Session, slot: int) -> None:
+    def _serve(self, slot: int) -> None:
         waiting = select.epoll()
-        waiting.register(self._stop_in, select.EPOLLIN)
+        waiting.register(self._stop, select.EPOLLIN)
         try:
             for sock in self._sockets:
                 # Exclusive: a connection wakes one process, not all of them.
@@ -256,7 +218,7 @@ class Pool:
             if not ready and self._board[:].count(IDLE) > SPARE:
                 return
             for fd, _ in ready:
-                if fd == self._stop_in or self._ended:
+                if fd == self._stop or self._ended:
                     return
                 try:
                     connection, accepted = by_fd[fd].accept()
@@ -266,47 +228,26 @@ class Pool:
                     if error.errno not in (errno.EINVAL, errno.EBADF):
                         raise
                     return  # the master has shut the socket down (_finish), or it is let go
-                self._one(session, slot, connection, accepted)
+                self._one(slot, connection, accepted)
                 served += 1
                 if os.geteuid() != user:
                     return  # it became a mailbox's owner, and serves nobody else
 
-    def _one(
-        self, session: Session, slot: int, connection: socket.socket, accepted: tuple[str, int]
-    ) -> None:
+    def _one(self, slot: int, connection: socket.socket, accepted: tuple[str, int]) -> None:
         board = self._board
         board[slot] = BUSY
         if board.find(bytes((IDLE,))) < 0:
             try:
                 os.write(self._wake_out, b"+")
             except BlockingIOError:
-                pass  # the master has enough to wake up to
+                pass  # there is enough to wake up to
         peer = peer_of(connection, {}, accepted)
-        stream = Stream(connection, patience=WAIT if self._ours else None)
+        stream = Stream(connection, patience=self._patience)
         stream.pressed = lambda: board[:].count(BUSY) >= self._limit
         try:
-            run_session(session, stream, peer, self._note)
+            run_session(self._session, stream, peer, self._note)
         finally:
-            stream.close()
+            # First, so that who comes when this peer is gone does not meet a standstill.
             self._served[slot] = (self._served[slot] + 1) & 255
+            stream.close()
             board[slot] = IDLE
-
-
-def _name(sock: socket.socket) -> str:
-    address = sock.getsockname()
-    if isinstance(address, str):
-        return address
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _notify(state: str) -> None:
-    """Tell systemd, where it asked to be told (sd_notify(3))."""
-    path = os.environ.get("NOTIFY_SOCKET", "")
-    if not path:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.sendto(state.encode(), "\0" + path[1:] if path[0] == "@" else path)
-        except OSError:
-            pass

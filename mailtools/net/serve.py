@@ -21,6 +21,7 @@ from mailtools.net.stream import Stream
 
 FIRST_PASSED = 3  # sd_listen_fds(3)
 BACKLOG = 512
+WAIT = 300.0  # seconds that a listener's connection begins with, as its engine does
 PORT_MOST = 65535
 
 
@@ -33,23 +34,34 @@ def serve(
     note: Note,
     preload: Callable[[], None] = lambda: None,
     settle: Callable[[], None] = lambda: None,
+    warm: bytes = b"",
 ) -> None:
     """Serve sessions in the way this process was launched; return when there are no more.
 
     `setup` reads settings and gives the session function; a listener calls it again on SIGHUP.
     `refuse` says in the protocol's words that there can be no session now. `note` logs an event.
     `preload` loads what sessions need later than their banner: a listener does it before it forks.
-    `settle` is called in each process that serves, between `setup` and its first session: there it
-    gives up root. Raises what `setup` raises, after the peer was refused.
+    `settle` is called between `setup` and the first session: there who serves gives up root.
+    `warm` is what a listener then says to a session of its own, so that its processes share what
+    that made of the code. Raises what `setup` raises, after the peer was refused.
     """
     handed = [] if listen else _passed_sockets() or _standard_input()
     listening = [open_listener(where) for where in listen]
     listening += [sock for sock in handed if _accepts(sock)]
     if listening:
-        from mailtools.net.pool import Pool  # only listeners pay for it
+        from mailtools.net.listener import Listener  # only listeners pay for them
+        from mailtools.net.pool import Pool
+
+        patience = WAIT if listen else None
+
+        def pool() -> Pool:
+            session = setup()
+            return Pool(
+                session, listening, limit, refuse, note, settle=settle, warm=warm, patience=patience
+            )
 
         preload()
-        Pool(setup, listening, limit, refuse, note, settle=settle, ours=bool(listen)).run()
+        Listener(pool, listening, note, limit=limit, patience=patience).run()
         return
     _serve_one(setup, handed[0] if handed else None, refuse, note, settle)
 

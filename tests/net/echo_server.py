@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from mailtools.errors import Failure, Misconfigured
+from mailtools.errors import Failure, Misconfigured, SystemTrouble
 from mailtools.log import event
 from mailtools.net.serve import serve
 from mailtools.net.session import Peer, Session
@@ -35,11 +35,16 @@ def setup() -> Session:
     return session
 
 
+def settle() -> None:
+    if Path(word_file).read_text().strip() == "unsettled":
+        raise SystemTrouble(detail="no owner")
+
+
 def refuse(failure: Failure) -> bytes:
     return f"no {failure.status}\n".encode()
 
 
 try:
-    serve(setup, listen=listen, limit=int(limit), refuse=refuse, note=event)
+    serve(setup, listen=listen, limit=int(limit), refuse=refuse, note=event, settle=settle)
 except Failure as failure:
     sys.exit(failure.exit)

@@ -283,6 +283,36 @@ def test_a_killed_master_leaves_the_port_to_the_next(
     session.close()
 
 
+def test_processes_that_cannot_settle_say_why_and_the_old_ones_go_on(
+    listener: Any, start: Start, word: Path
+) -> None:
+    process, address = listener()
+    word.write_text("unsettled\n")
+    process.send_signal(signal.SIGHUP)
+    assert b"no owner" in wait_for(process, b"not-ready")
+    assert b"reload-failed" in wait_for(process, b"reload")
+    sock, greeting = connect(address)
+    assert greeting[0] == b"hello"
+    sock.close()
+    second = start("127.0.0.1:0", stderr=subprocess.PIPE)
+    assert b"no owner" in wait_for(second, b"not-ready")
+    assert second.wait(20) == os.EX_TEMPFAIL
+
+
+def test_who_keeps_the_processes_may_die_and_is_replaced(listener: Any) -> None:
+    process, address = listener()
+    session, _ = connect(address)
+    (keeper,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(keeper), signal.SIGKILL)
+    assert keeper.encode() in wait_for(process, b"generation-died")
+    sock, greeting = connect(address)
+    assert greeting[0] == b"hello"
+    session.sendall(b"still here\n")
+    assert session.recv(100) == b"still here\n"
+    session.close()
+    sock.close()
+
+
 def test_unix_socket_is_taken_over_from_a_dead_process(start: Start, tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
     for _ in range(2):

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import TextIOWrapper
 from typing import Any, TypeVar
 
@@ -138,14 +138,19 @@ def listen_options(function: F) -> F:
     )(function)
 
 
-def progress(items: Sequence[T], label: str, *, talks: bool) -> Iterator[T]:
+def progress(
+    items: Iterable[T], label: str, *, talks: bool, number: int | None = None
+) -> Iterator[T]:
     """Yield items and show on stderr how many are done, where they are many and it is a terminal.
 
-    `talks`: each of them is written to stdout; then not where that is a terminal too.
+    `talks`: each of them is written to stdout; then not where that is a terminal too. `number` says
+    how many there are, where they are no sequence.
     """
-    quiet = len(items) < MANY or not sys.stderr.isatty() or (talks and sys.stdout.isatty())
+    if number is None:
+        number = len(items) if isinstance(items, Sequence) else 0
+    quiet = number < MANY or not sys.stderr.isatty() or (talks and sys.stdout.isatty())
     if quiet:
         yield from items
         return
-    with click.progressbar(items, label=label, file=sys.stderr) as bar:
+    with click.progressbar(items, number, label=label, file=sys.stderr) as bar:
         yield from bar

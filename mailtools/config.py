@@ -89,7 +89,8 @@ the author's domain asks for reports, and sent to it each day.
 tls-reports | flag | no | relay-send, report-send | Whether the outcome of TLS with exchangers is \
 noted where their domain asks for reports, and sent to it each day.
 reports-size | size | 64M | smtpd-accept, relay-send | The most that is noted in a day for each \
-kind of report, in octets; then the rest of the day is left out, and the report says so.
+kind of report, in octets; a domain that fills its share has the rest of its day left out, and its \
+report says so.
 report-from | line | none | report-send | The address reports come from, and the contact they \
 name; without it postmaster of the first local domain.
 report-organization | line | me | report-send | The organization that reports name.

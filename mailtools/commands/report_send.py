@@ -76,8 +76,9 @@ def _send(
             raise Usage(f"{day} is not over yet: --dry-run and --show tell what there is")
         for each in over if not day else [day]:
             items = [item for item in sending.items(kind, each) if _is_chosen(item, chosen)]
-            for item in progress(items, f"{kind} {each}", talks=False):
-                left = not sending.send(item) or left
+            done = sending.send(items)
+            for sent in progress(done, f"{kind} {each}", talks=False, number=len(items)):
+                left = not sent or left
     sending.sweep()
     held.release()
     return os.EX_TEMPFAIL if left else os.EX_OK
@@ -88,14 +89,11 @@ def _is_chosen(item: Item, chosen: frozenset[str]) -> bool:
 
 
 def _preview(sending: Sending, items: list[Item], chosen: frozenset[str], show: bool) -> None:
-    for item in items:
-        if not _is_chosen(item, chosen):
-            continue
+    wanted = [item for item in items if _is_chosen(item, chosen)]
+    for item, places in sending.asked(wanted):
         subject = item.subject
-        try:
-            places = sending.places(subject)
-        except DnsTrouble as trouble:
-            click.echo(f"{subject.day}\t{subject.kind}\t{subject.domain}\t-\t{trouble.text}")
+        if isinstance(places, DnsTrouble):
+            click.echo(f"{subject.day}\t{subject.kind}\t{subject.domain}\t-\t{places.text}")
             continue
         report = sending.report(item)
         for where in (*places.addresses, *places.uris):

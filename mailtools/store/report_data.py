@@ -2,13 +2,16 @@
 
     reports/dmarc/2026-11-23   a line a message, of the UTC day
     reports/tls/2026-11-23     a line a session
-    reports/dmarc/2026-11-23.full   the day's file reached its limit: what came later is not in it
+    reports/dmarc/2026-11-23.5b     the share of some domains, once the day's file took half of all
+    reports/dmarc/2026-11-23.5b.full   that share reached its limit: what came later is not in it
     reports/sent/2026-11-23    what was sent of that day
 
 A line of data is a 1, the domain, the policy and the fact, TAB between, the latter two JSON; equal
 lines are counted. Many processes append at once, each line in one write, unsynced: a crash may
-cost the newest lines, and a torn line is passed over. A file ends at its limit: a flood fills no
-disk.
+cost the newest lines, and a torn line is passed over. The files of a day end at a limit: a flood
+fills no disk. The first half of it is for all; when that is full, each of 128 shares has a part of
+the other half, and a domain's name says which is its own: a flood about one domain, or about any
+number of names below one, leaves 127 shares as they are.
 
 The record of what was sent is synced line by line. `begun` names the queue ID that a report is
 about to get, `queued` follows when it is there, so whoever finds `begun` alone asks the queue.
@@ -17,13 +20,16 @@ about to get, `queued` follows when it is there, so whoever finds `begun` alone 
 import os
 import re
 import time
+import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from mailtools.store import disk
 
 LINE_MOST = 16384  # octets; a longer one says more than a report can hold
+SHARES = 128
+SECOND_LEVEL_MOST = 3  # letters of co.uk, com.br: below such a name the owners differ
 SENT = "sent"
 VERSION = "1"
 
@@ -41,20 +47,22 @@ class Collected:
         self._folder, self._most = f"{folder}/{kind}", most
 
     def add(self, domain: str, policy: str, fact: str, now: float) -> bool:
-        """Add a line; False where the day is full, for the first line that does not fit.
+        """Add a line; False where the domain's share is full, for the first line that does not fit.
 
         Raises QueueFull, SystemTrouble.
         """
         line = f"{VERSION}\t{domain}\t{policy}\t{fact}\n".encode("utf-8", "replace")
-        path = f"{self._folder}/{day_of(now)}"
-        try:
-            size = os.stat(path).st_size
-        except OSError:
-            size = 0
-            disk.make_directory(self._folder)
         if len(line) > LINE_MOST:
             return True
-        if size + len(line) > self._most:
+        day, half = day_of(now), self._most // 2
+        path, most = f"{self._folder}/{day}", half
+        size = _size(path)
+        if size < 0:
+            disk.make_directory(self._folder)
+        if size + len(line) > half:
+            path, most = f"{path}.{share_of(domain, day)}", half // SHARES
+            size = _size(path)
+        if size + len(line) > most:
             clock = time.strftime("%H:%M", time.gmtime(now))
             return not disk.create(f"{path}.full", f"{clock}\n".encode())
         disk.append(path, line, sync=False)
@@ -64,10 +72,11 @@ class Collected:
         """Give the days there are, oldest first."""
         return [name for name in _names(self._folder) if _day.match(name)]
 
-    def full_since(self, day: str) -> str:
-        """When a day's file was full, as 14:05 UTC; "" where it never was."""
+    def full_since(self, day: str, domain: str) -> str:
+        """When the share of a domain was full, as 14:05 UTC; "" where it never was."""
+        path = f"{self._folder}/{day}.{share_of(domain, day)}.full"
         try:
-            with open(f"{self._folder}/{day}.full", encoding="ascii", errors="replace") as file:
+            with open(path, encoding="ascii", errors="replace") as file:
                 return file.read(5)
         except OSError:
             return ""
@@ -75,19 +84,46 @@ class Collected:
     def read(self, day: str) -> dict[str, Facts]:
         """Count a day's lines, by domain and policy; torn ones are passed over."""
         found: dict[str, Facts] = {}
+        for name in _names(self._folder):  # the day's own file is the older one, and sorts first
+            if name[:10] == day and not name.endswith(".full"):
+                self._read(f"{self._folder}/{name}", found)
+        return found
+
+    def _read(self, path: str, found: dict[str, Facts]) -> None:
         try:
-            with open(f"{self._folder}/{day}", "rb") as file:
+            with open(path, "rb") as file:
                 for raw in file:
                     _count(found, raw)
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise disk.trouble(error, "read", f"{self._folder}/{day}") from error
-        return found
+            raise disk.trouble(error, "read", path) from error
 
     def sweep(self, before: str) -> int:
         """Remove the days before a day; give how many files."""
         return _sweep(self._folder, before)
+
+
+def family(domain: str) -> str:
+    """Give what is registered of a name, as far as its form tells: who owns it owns all below.
+
+    A share, and a place among those who get reports, is for these: names below one cost nothing.
+    """
+    labels = domain.lower().rstrip(".").rsplit(".", 3)[-3:]
+    above = len(labels[-1]) == 2 and len(labels[-2:][0]) <= SECOND_LEVEL_MOST
+    return ".".join(labels if above else labels[-2:])
+
+
+def share_of(domain: str, day: str) -> str:
+    """Name the share of a domain on a day, two hexadecimal digits; others meet in it each day."""
+    return f"{zlib.crc32(f'{day} {family(domain)}'.encode('utf-8', 'replace')) % SHARES:02x}"
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
 
 
 def _count(found: dict[str, Facts], raw: bytes) -> None:
@@ -134,11 +170,21 @@ class SentDay:
 
     def note(self, kind: str, domain: str, word: str, what: str = "", *, sync: bool = True) -> None:
         """Note a step; on disk when this returns, unless it may be taken again (`sync`)."""
-        line = f"{kind}\t{domain}\t{word}\t{what}\n".encode("utf-8", "replace")
+        self.note_all([(kind, domain, Step(word, what))], sync=sync)
+
+    def note_all(self, steps: Sequence[tuple[str, str, Step]], *, sync: bool = True) -> None:
+        """Note the steps of many reports, kind, domain and step of each, at the cost of one."""
+        if not steps:
+            return
+        text = "".join(
+            f"{kind}\t{domain}\t{word}\t{what}\n" for kind, domain, (word, what) in steps
+        )
+        lines = text.encode("utf-8", "replace")
         disk.make_directory(os.path.dirname(self._path), sync=True)
-        disk.append(self._path, b"\n" + line if self._torn else line, sync=sync)
+        disk.append(self._path, b"\n" + lines if self._torn else lines, sync=sync)
         self._torn = False
-        self._steps.setdefault((kind, domain), []).append(Step(word, what))
+        for kind, domain, step in steps:
+            self._steps.setdefault((kind, domain), []).append(step)
 
     def _read(self) -> Iterator[list[str]]:
         try:

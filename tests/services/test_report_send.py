@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import re
+import threading
 from collections import Counter
 from email import message_from_bytes
 from email.message import Message
@@ -15,16 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailtools import log
-from mailtools.errors import BadParameter, DnsTrouble, NoAnswer
+from mailtools.errors import BadParameter, DnsTrouble, NoAnswer, QueueFull
 from mailtools.mail.dmarc_report import NAMESPACE, Published, Row
 from mailtools.mail.envelope import decode
 from mailtools.mail.tls_report import EXPIRED, STS, Applied, Session
 from mailtools.net.dns import Answer
-from mailtools.services.reports import compose
+from mailtools.services.reports import compose, send
 from mailtools.services.reports.compose import Report, Reporter, Subject, make
 from mailtools.services.reports.send import Sending
-from mailtools.store.queue import Queue
-from mailtools.store.report_data import Collected, SentDay, day_of
+from mailtools.store.queue import EntryWriter, Queue
+from mailtools.store.report_data import Collected, SentDay, day_of, share_of
 
 NOW = 1_795_400_000.0
 TODAY, YESTERDAY = day_of(NOW), day_of(NOW - 86400)
@@ -73,8 +74,7 @@ class Office:
         sending, done = self.sending(**more), True
         for kind in ("dmarc", "tls"):
             for day in sending.days(kind):
-                for item in list(sending.items(kind, day)):
-                    done = sending.send(item) and done
+                done = all(list(sending.send(list(sending.items(kind, day))))) and done
         sending.sweep()
         return done
 
@@ -342,11 +342,63 @@ def test_a_flood_of_clients_is_cut_and_told(
 
 def test_a_report_of_a_full_day_says_so(office: Office) -> None:
     office.dmarc("bank.test")
-    (office.folder / "reports/dmarc" / f"{YESTERDAY}.full").write_text("14:05\n")
+    full = f"{YESTERDAY}.{share_of('bank.test', YESTERDAY)}.full"
+    (office.folder / "reports/dmarc" / full).write_text("14:05\n")
     office.tls("bank.test")
-    (office.folder / "reports/tls" / f"{YESTERDAY}.full").write_text("14:05\n")
+    (office.folder / "reports/tls" / full).write_text("14:05\n")
     assert office.run()
     dmarc, tls = sorted(office.messages(), key=Message.get_content_type)
     assert b"<error>messages after 14:05 UTC are left out" in attached(dmarc)[1]
     for message in (dmarc, tls):
         assert "after 14:05 UTC" in str(next(iter(message.walk())).get_payload(0))
+
+
+def test_many_names_of_one_owner_crowd_out_no_other(
+    office: Office, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send, "REPORTS_MOST", 3)
+    for number in range(5):
+        office.dmarc(f"x{number}.evil.test", count=9)
+    office.dmarc("bank.test")
+    items = list(office.sending().items("dmarc", YESTERDAY))
+    names = [item.subject.domain for item in items]
+    assert names == ["x0.evil.test", "x1.evil.test", "bank.test"]
+    assert len([line for line in said if 'reason="too many reports"' in line]) == 3
+
+
+def test_dns_is_asked_about_many_at_once(office: Office) -> None:
+    meeting = threading.Barrier(8, timeout=20)
+
+    def lookup(name: str, rrtype: str) -> Answer:
+        if name.startswith("_smtp._tls.d"):
+            meeting.wait()
+        return Answer(("v=TLSRPTv1; rua=mailto:tls@bank.test",))
+
+    for number in range(8):
+        office.tls(f"d{number}.test")
+    office.lookup = lookup  # type: ignore[method-assign]
+    assert office.run()
+    assert len(office.entries()) == 8
+
+
+def test_a_queue_that_is_full_leaves_the_rest_for_the_next_run(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed = EntryWriter.commit
+    for number in range(5):
+        office.tls(f"d{number}.test")
+        office.zone[f"_smtp._tls.d{number}.test"] = f"v=TLSRPTv1; rua=mailto:a@d{number}.test"
+    calls: list[str] = []
+
+    def commit(self: EntryWriter, *, held: str = "") -> str:
+        calls.append(self.id)
+        if len(calls) == 3:
+            raise QueueFull
+        return committed(self)
+
+    monkeypatch.setattr(EntryWriter, "commit", commit)
+    with pytest.raises(QueueFull):
+        office.run()
+    assert len(office.entries()) == 4
+    assert office.run()
+    assert len({message["To"] for message in office.messages()}) == len(office.entries()) == 5

@@ -6,10 +6,19 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailtools.store.report_data import Collected, SentDay, Step, day_of, sweep_sent
+from mailtools.store.report_data import (
+    Collected,
+    SentDay,
+    Step,
+    day_of,
+    family,
+    share_of,
+    sweep_sent,
+)
 
 NOW = 1_795_400_000.0
 DAY = day_of(NOW)
@@ -30,15 +39,47 @@ def test_equal_lines_are_counted_by_domain_and_policy(tmp_path: Path) -> None:
     assert collected.days() == [DAY]
 
 
-def test_a_file_ends_at_its_limit_and_says_since_when(tmp_path: Path) -> None:
-    collected = Collected(str(tmp_path), "tls", 1000)
-    added = [collected.add("example.net", "{}", f'{{"n":{n}}}', NOW) for n in range(100)]
+def test_a_day_ends_at_its_limit_and_says_since_when(tmp_path: Path) -> None:
+    collected = Collected(str(tmp_path), "tls", 128_000)
+    added = [collected.add("example.net", "{}", f'{{"n":{n:9}}}', NOW) for n in range(3000)]
     assert added.count(False) == 1  # told once
-    assert (tmp_path / "tls" / DAY).stat().st_size <= 1000
-    assert collected.full_since(DAY) == "02:13"
+    assert sum(path.stat().st_size for path in (tmp_path / "tls").iterdir()) <= 64_000 + 500 + 6
+    assert collected.full_since(DAY, "example.net") == "02:13"
     assert collected.days() == [DAY]
     kept = sum(sum(texts.values()) for texts in collected.read(DAY)["example.net"].values())
     assert kept == added.index(False)
+
+
+def test_a_flood_about_one_domain_and_all_below_it_starves_no_other(tmp_path: Path) -> None:
+    collected = Collected(str(tmp_path), "dmarc", 512_000)
+    for n in range(10_000):
+        collected.add(f"x{n}.evil.test", "{}", f'{{"n":{n}}}', NOW)
+    others = [f"other{n}.test" for n in range(100)]
+    hit = [name for name in others if share_of(name, DAY) == share_of("evil.test", DAY)]
+    added = {name for name in others if collected.add(name, "{}", "{}", NOW)}
+    found = collected.read(DAY)
+    assert added == {name for name in others if name in found} | set(hit)
+    assert len(hit) < 10
+    assert [name for name in others if collected.full_since(DAY, name)] == hit
+    assert collected.full_since(DAY, "x77.evil.test")
+    assert sum(path.stat().st_size for path in (tmp_path / "dmarc").iterdir()) < 512_000
+
+
+@pytest.mark.parametrize(
+    ("domain", "family_"),
+    [
+        ("example.net", "example.net"),
+        ("a.b.Example.net.", "example.net"),
+        ("a.example.co.uk", "example.co.uk"),
+        ("example.com.br", "example.com.br"),
+        ("a.ibm.com", "ibm.com"),
+        ("co.uk", "co.uk"),
+        ("test", "test"),
+        ("", ""),
+    ],
+)
+def test_whose_a_name_is(domain: str, family_: str) -> None:
+    assert family(domain) == family_
 
 
 @given(st.integers(0, 44))

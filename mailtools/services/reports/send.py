@@ -3,11 +3,17 @@
 A report is queued once, wherever a run is cut off. Its queue ID is noted before the entry is
 committed, and that it is queued after; a run that finds the first note alone looks for the entry in
 the queue and, since it may be delivered by then, in the history.
+
+DNS is asked about many reports at once, and many are queued at once: what waits for DNS, and for
+the disk, waits together. A batch costs two synced notes, and each of its entries its own syncs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import NamedTuple
 
 from mailtools import log
@@ -25,13 +31,27 @@ from mailtools.services.reports.compose import (
 )
 from mailtools.store.history import History
 from mailtools.store.queue import Queue
-from mailtools.store.report_data import Collected, Facts, SentDay, Step, day_of, sweep_sent
+from mailtools.store.report_data import (
+    Collected,
+    Facts,
+    SentDay,
+    Step,
+    day_of,
+    family,
+    sweep_sent,
+)
 from mailtools.trust.lookup import Lookup, is_name
 from mailtools.trust.report_address import Places, dmarc_places, tls_places
 
 GRACE = 300  # seconds of a day for what was noted at the end of the one before
 KEPT_DAYS = 7  # what could not be sent until then is dropped
-REPORTS_MOST = 10_000  # of a kind and day, most messages first: one domain of many names is no more
+REPORTS_MOST = 10_000  # of a kind and day: one domain of many names is no more
+ASKED = 32  # about so many reports DNS is asked at a time
+BATCH = 64  # reports that are noted together
+COMMITTED = 16  # of them that are written at a time
+
+Found = Places | DnsTrouble
+"""Where a report goes, or why that is not known."""
 
 Post = Callable[[str, Report], None]
 """Gives a report to an HTTPS URI; raises NoAnswer, TlsTrouble, ConnectionDied."""
@@ -47,6 +67,16 @@ class Item(NamedTuple):
     def number(self) -> int:
         """How many messages or sessions it is about."""
         return sum(texts.total() for texts in self.facts.values())
+
+
+class Work(NamedTuple):
+    """A report, where it goes, and the ID of the entry that was or will be committed."""
+
+    report: Report
+    places: Places
+    id: str = ""
+    there: bool = False
+    """It is in the queue by now, as an earlier run left it."""
 
 
 class Sending:
@@ -85,16 +115,17 @@ class Sending:
     def items(self, kind: str, day: str) -> Iterator[Item]:
         """Yield what is still to be sent of a day, most messages first."""
         collected, sent = self._collected(kind), self._sent_of(day)
-        full = collected.full_since(day)
         found = [
-            Item(Subject(kind, domain, day, full), facts)
+            Item(Subject(kind, domain, day, collected.full_since(day, domain)), facts)
             for domain, facts in collected.read(day).items()
             if is_name(domain) and not self._passed_over(domain) and not sent.done(kind, domain)
         ]
-        found.sort(key=lambda item: (-item.number, item.subject.domain))
+        found.sort(key=_most_first)
+        if len(found) > REPORTS_MOST:
+            found = fair(found)
         for item in found[REPORTS_MOST:]:
             self._unreported(item.subject, "too many reports")
-        yield from found[:REPORTS_MOST]
+        yield from sorted(found[:REPORTS_MOST], key=_most_first)
 
     def places(self, subject: Subject) -> Places:
         """Find where a report goes; raise DnsTrouble."""
@@ -111,33 +142,55 @@ class Sending:
 
     # -- sending ----------------------------------------------------------------------------------
 
-    def send(self, item: Item) -> bool:
-        """Send a report to all its places; False where that has to be tried again.
+    def asked(self, items: Sequence[Item]) -> Iterator[tuple[Item, Found]]:
+        """Find where reports go, many at a time; yield them in their order."""
 
-        Raises QueueFull and SystemTrouble.
-        """
-        subject = item.subject
+        def ask(item: Item) -> Found:
+            try:
+                return self.places(item.subject)
+            except DnsTrouble as trouble:
+                return trouble
+
+        crew = ThreadPoolExecutor(ASKED)
         try:
-            places = self.places(subject)
-        except DnsTrouble as trouble:
-            self._unreported(subject, trouble.text)
-            return False
-        for fault in places.faults:
-            self._unreported(subject, fault)
-        if not places:
-            if not places.faults:
-                self._unreported(subject, "the domain asks for none any more")
-        else:
-            report = self.report(item)
-            if not report.number:  # no line of it was ours
-                places = Places()
-            if places.addresses:
-                self._send_mail(report, places)
-            left = [uri for uri in places.uris if not self._send_post(report, uri)]
-            if left:
-                return False
-        self._note(subject, "done", sync=False)
-        return True
+            yield from zip(items, crew.map(ask, items), strict=True)
+        finally:
+            crew.shutdown(cancel_futures=True)
+
+    def send(self, items: Sequence[Item]) -> Iterator[bool]:
+        """Send reports to all their places; yield False for each that has to be tried again.
+
+        All of them are of one day. Raises QueueFull and SystemTrouble.
+        """
+        asked = self.asked(items)
+        with ThreadPoolExecutor(COMMITTED) as crew:
+            while batch := list(islice(asked, BATCH)):
+                yield from self._send_batch(batch, crew)
+
+    def _send_batch(
+        self, batch: Sequence[tuple[Item, Found]], crew: ThreadPoolExecutor
+    ) -> list[bool]:
+        left = [isinstance(found, DnsTrouble) for _, found in batch]
+        works = []
+        for item, found in batch:
+            if isinstance(found, DnsTrouble):
+                self._unreported(item.subject, found.text)
+                continue
+            for fault in found.faults:
+                self._unreported(item.subject, fault)
+            if not found and not found.faults:
+                self._unreported(item.subject, "the domain asks for none any more")
+            if found and (report := self.report(item)).number:  # else no line of it was ours
+                works.append(Work(report, found))
+        self._send_mail([work for work in works if work.places.addresses], crew)
+        unposted = self._send_posts(works, crew)
+        done = []
+        for number, (item, _) in enumerate(batch):
+            left[number] |= item.subject in unposted
+            if not left[number]:
+                done.append(item.subject)
+        self._note(done, Step("done"), sync=False)
+        return [not each for each in left]
 
     def sweep(self) -> int:
         """Drop the data of days long gone, sent or not; give how many files."""
@@ -145,27 +198,33 @@ class Sending:
         dropped = sum(self._collected(kind).sweep(before) for kind in KINDS)
         return dropped + sweep_sent(self._folder, before)
 
-    def _send_mail(self, report: Report, places: Places) -> None:
-        subject = report.subject
-        steps = self._steps(subject)
-        if any(step.word == "queued" for step in steps):
-            return
-        id_ = self._queued(steps)
-        if not id_:
-            now = self._clock()
-            id_ = self._queue.new_id(now)
-            self._note(subject, "begun", id_)
-            self._commit(id_, report, places, now)
-        self._note(subject, "queued", id_)
-        self._reported(report, ",".join(places.addresses), id_)
+    def _send_mail(self, works: Sequence[Work], crew: ThreadPoolExecutor) -> None:
+        now, batch = self._clock(), []
+        for work in works:
+            steps = self._steps(work.report.subject)
+            if any(step.word == "queued" for step in steps):
+                continue
+            id_ = self._queued(steps)
+            batch.append(work._replace(id=id_ or self._queue.new_id(now), there=bool(id_)))
+        self._note_ids([work for work in batch if not work.there], "begun")
+        commits: list[Future[None]] = [
+            crew.submit(self._commit, work, now) for work in batch if not work.there
+        ]
+        faults = [fault for commit in commits if (fault := commit.exception())]
+        if faults:  # what is queued of the batch the next run finds by its ID
+            raise faults[0]
+        self._note_ids(batch, "queued")
+        for work in batch:
+            self._reported(work.report, ",".join(work.places.addresses), work.id)
 
-    def _commit(self, id_: str, report: Report, places: Places, now: float) -> None:
+    def _commit(self, work: Work, now: float) -> None:
         notify = {} if self._bounces else {"NOTIFY": "NEVER"}
-        paths = tuple(ForwardPath(address, notify) for address in places.addresses)
+        addresses = work.places.addresses
+        paths = tuple(ForwardPath(address, notify) for address in addresses)
         envelope = Envelope(self._bounces, paths, {SUBMITTED: ""}, REPORT)
-        writer = self._queue.begin(envelope, id_)
+        writer = self._queue.begin(envelope, work.id)
         try:
-            writer.write(message(self._reporter, report, places.addresses, now))
+            writer.write(message(self._reporter, work.report, addresses, now))
             writer.commit()
         except BaseException:
             writer.abort()
@@ -182,19 +241,27 @@ class Sending:
                 return id_
         return ""
 
-    def _send_post(self, report: Report, uri: str) -> bool:
-        subject = report.subject
-        if Step("posted", uri) in self._steps(subject):
-            return True
-        try:
-            self._post(uri, report)
-        except Failure as failure:
-            self._unreported(subject, failure.text)
-            # What no further try can mend is dropped.
-            return failure.permanent
-        self._note(subject, "posted", uri)
-        self._reported(report, uri)
-        return True
+    def _send_posts(self, works: Sequence[Work], crew: ThreadPoolExecutor) -> set[Subject]:
+        """Post what goes to URIs; give what has to be tried again."""
+        posts = []
+        for report, places, *_ in works:
+            done = self._steps(report.subject)
+            for uri in places.uris:
+                if Step("posted", uri) not in done:
+                    posts.append((report, uri, crew.submit(self._post, uri, report)))
+        left = set()
+        for report, uri, post in posts:
+            fault = post.exception()
+            if fault is None:
+                self._note([report.subject], Step("posted", uri))
+                self._reported(report, uri)
+            elif not isinstance(fault, Failure):
+                raise fault
+            else:
+                self._unreported(report.subject, fault.text)
+                if not fault.permanent:  # what no further try can mend is dropped
+                    left.add(report.subject)
+        return left
 
     # -- notes ------------------------------------------------------------------------------------
 
@@ -209,9 +276,20 @@ class Sending:
     def _steps(self, subject: Subject) -> list[Step]:
         return self._sent_of(subject.day).steps(subject.kind, subject.domain)
 
-    def _note(self, subject: Subject, word: str, what: str = "", *, sync: bool = True) -> None:
-        sent = self._sent_of(subject.day)
-        sent.note(subject.kind, subject.domain, word, what, sync=sync)
+    def _note(self, subjects: Sequence[Subject], step: Step, *, sync: bool = True) -> None:
+        """Note a step of some reports of a day."""
+        if subjects:
+            steps = [(subject.kind, subject.domain, step) for subject in subjects]
+            self._sent_of(subjects[0].day).note_all(steps, sync=sync)
+
+    def _note_ids(self, works: Sequence[Work], word: str) -> None:
+        if works:
+            subjects = [work.report.subject for work in works]
+            steps = [
+                (subject.kind, subject.domain, Step(word, work.id))
+                for subject, work in zip(subjects, works, strict=True)
+            ]
+            self._sent_of(subjects[0].day).note_all(steps)
 
     def _reported(self, report: Report, to: str, id_: str = "") -> None:
         subject = report.subject
@@ -232,3 +310,18 @@ class Sending:
         log.event(
             "unreported", kind=subject.kind, domain=subject.domain, day=subject.day, reason=reason
         )
+
+
+def _most_first(item: Item) -> tuple[int, str]:
+    return -item.number, item.subject.domain
+
+
+def fair(items: Sequence[Item]) -> list[Item]:
+    """Order reports so that each owner of domains has its first one before others a second."""
+    seen: Counter[str] = Counter()
+    ranked = []
+    for item in items:
+        home = family(item.subject.domain)
+        ranked.append((seen[home], item))
+        seen[home] += 1
+    return [item for _, item in sorted(ranked, key=lambda each: each[0])]

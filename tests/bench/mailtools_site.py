@@ -56,10 +56,11 @@ class Mailtools:
         self.processes.append(process)
         return process
 
-    def accept(self) -> int:
+    def accept(self, limit: int = 100) -> int:
         """Start smtpd-accept as a listener; give its port once it listens."""
         process = self.start(
-            "smtpd-accept", "--listen", "127.0.0.1:0", "--limit", "100", stderr=subprocess.PIPE
+            *("smtpd-accept", "--listen", "127.0.0.1:0", "--limit", str(limit)),
+            stderr=subprocess.PIPE,
         )
         assert process.stderr
         for line in process.stderr:

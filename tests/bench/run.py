@@ -7,9 +7,10 @@ out      a full queue to smtp-sink
 idle     a pass that finds nothing due, with 0 to 100000 messages waiting
 slow     500 hosts that take 2 s for each answer, in one run
 dead     1000 messages to a host, beside 10000 to one that never answers
+sessions the memory of 200 idle sessions, and of a listener after 110000
 
-The first four need root and Debian's postfix (smtp-source, smtp-sink, and the peer). Prints a line
-a round and the medians with their ratio; a ratio above 1 says that we are faster.
+The first four and the last need root and Debian's postfix (smtp-source, smtp-sink, and the peer).
+Prints a line a round and the medians with their ratio; a ratio above 1 says that we are faster.
 """
 
 import argparse
@@ -28,6 +29,7 @@ import checks as checking
 import scale
 from mailtools_site import Mailtools
 from postfix import Postfix, free_port
+from sessions import sessions
 
 SIZE = 4096  # octets of a message
 
@@ -219,6 +221,7 @@ def main() -> None:
         "idle": lambda root, messages, rounds: scale.idle(root),
         "slow": lambda root, messages, rounds: scale.slow(root),
         "dead": lambda root, messages, rounds: scale.dead(root, rounds),
+        "sessions": lambda root, messages, rounds: sessions(root),
     }
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("bench", nargs="*", choices=[[], *benches], default=[])

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import http.client
+import io
 import socket
 import ssl
+import time
 from collections.abc import Iterable
+from typing import Any
 
 from mailtools.errors import ConnectionDied, NoAnswer, TlsTrouble
 
 ANSWER_MOST = 1024 * 1024  # octets of an answer that nobody reads
-TIMEOUT = 30.0  # seconds for each step; the RFC suggests a minute in all
+TIMEOUT = 30.0  # seconds to connect to an address, and to agree on TLS
+ANSWER_TIME = 60.0  # seconds for the whole answer: a host that drips it must hold up nobody
 
 
 def fetch(
@@ -80,7 +84,7 @@ def _ask(
     try:
         with context.wrap_socket(sock, server_hostname=host) as tls:
             tls.sendall(request)
-            response = http.client.HTTPResponse(tls)
+            response = http.client.HTTPResponse(_Hearing(tls, ANSWER_TIME))  # type: ignore[arg-type]
             response.begin()
             if not _is_well(request, response.status):
                 raise NoAnswer(f"https://{host}{path} said {response.status} {response.reason}")
@@ -93,6 +97,27 @@ def _ask(
     if len(data) > most:
         raise ConnectionDied(f"https://{host}{path} has more than {most} octets")
     return data
+
+
+class _Hearing(io.RawIOBase):
+    """What comes on a connection until its time is over; then each reading raises TimeoutError."""
+
+    def __init__(self, tls: ssl.SSLSocket, seconds: float) -> None:
+        self._tls, self._end = tls, time.monotonic() + seconds
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """Give what HTTPResponse reads."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer took too long")
+        self._tls.settimeout(left)
+        return self._tls.recv_into(buffer)
 
 
 def _is_well(request: bytes, status: int) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from mailtools.errors import BadParameter, NoAnswer
+from mailtools.errors import BadParameter, ConnectionDied, NoAnswer
+from mailtools.net import https
 from mailtools.services.reports.compose import Report, Subject
 from mailtools.services.reports.post import is_public, poster
 
@@ -25,6 +26,10 @@ class Web(http.server.HTTPServer):
     got: tuple[str, str, str, bytes] | None = None
 
 
+class Dripping(Web):
+    """Answers, and goes on for as long as somebody listens."""
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         assert isinstance(self.server, Web)
@@ -33,14 +38,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.got = (self.path, host, kind, body)
         self.send_response(self.server.status)
         self.end_headers()
+        drop = threading.Event()
+        while isinstance(self.server, Dripping) and not drop.wait(0.01):
+            try:
+                self.wfile.write(b".")
+            except OSError:
+                drop.set()
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
 
 
-@pytest.fixture
-def web(authority: Any) -> Iterator[Web]:
-    server = Web(("127.0.0.1", 0), Handler)
+@pytest.fixture(params=[Web])
+def web(authority: Any, request: pytest.FixtureRequest) -> Iterator[Web]:
+    server: Web = request.param(("127.0.0.1", 0), Handler)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("other.test").configure_cert(context)
     server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -67,6 +78,17 @@ def test_a_server_that_does_not_take_it_is_tried_again(web: Web) -> None:
     assert not caught.value.permanent
 
 
+@pytest.mark.parametrize("web", [Dripping], indirect=True)
+def test_a_server_that_drips_its_answer_holds_nobody_up(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(https, "ANSWER_TIME", 0.3)
+    give = poster(lambda _: ["127.0.0.1"], allowed=lambda _: True)
+    with pytest.raises(ConnectionDied, match=r"too long|timed out") as caught:
+        give(f"https://t.test:{web.server_port}/", REPORT)
+    assert not caught.value.permanent
+
+
 def test_what_stands_behind_our_firewall_is_not_asked(web: Web) -> None:
     for address in ("127.0.0.1", "10.0.0.1", "::1", "fe80::1", "169.254.169.254"):
         with pytest.raises(NoAnswer, match="no public address"):
@@ -81,8 +103,12 @@ def test_public_addresses() -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["https://", "https://t.test:x/", "https://t.test/a b", "https://t.test/a\r\nX: y"]
-)
+    "uri",
+    [
+        "https://", "https://t.test:x/", "https://t.test/a b", "https://t.test/a\r\nX: y",
+        "https://b\u00fccher.test/", "https://.t.test/", "https://t t.test/",
+    ],
+)  # fmt: skip
 def test_what_is_no_uri_is_dropped(uri: str) -> None:
     with pytest.raises(BadParameter) as caught:
         poster(lambda _: ["8.8.8.8"])(uri, REPORT)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from mailtools.errors import BadParameter, NoAnswer
 from mailtools.net.https import post
 from mailtools.net.tls import client_context
+from mailtools.trust.lookup import is_name
 
 if TYPE_CHECKING:
     from mailtools.services.reports.compose import Report
@@ -37,7 +38,8 @@ def poster(
         except ValueError:
             host = ""
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "") if host else ""
-        if not host or not path.isascii() or not path.isprintable() or " " in path:
+        said = host + path
+        if not is_name(host) or not said.isascii() or not said.isprintable() or " " in said:
             raise BadParameter(f"{uri} is no URI to post to")
         usable = [address for address in addresses(host) if allowed(address)]
         if not usable:

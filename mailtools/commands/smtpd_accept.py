@@ -24,6 +24,7 @@ from mailtools.store.queue import Queue
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from mailtools.errors import Failure
     from mailtools.net.crowd import Crowd
     from mailtools.services.local.directory import Directory
     from mailtools.services.reception.belief import Belief
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from mailtools.services.reception.greylist import Correspondents
     from mailtools.services.reception.intake import Entries
     from mailtools.services.reception.milter_session import Milters
+    from mailtools.services.reception.quick import Quick
     from mailtools.services.reception.rejects import Rejects
 
 
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     help="A session by hand as if from there: verdicts on stderr, nothing is queued.",
 )
 @click.option("--lmtp", is_flag=True, help="Speak LMTP (RFC 2033); every peer is trusted.")
+@click.option("--qmtp", is_flag=True, help="Speak QMTP, as qmail-qmtpd does.")
+@click.option("--qmqp", is_flag=True, help="Speak QMQP: the queue of hosts that may relay.")
 def main(
     *,
     etc: str,
@@ -55,14 +59,18 @@ def main(
     submission: bool,
     pretend_from: str | None,
     lmtp: bool,
+    qmtp: bool,
+    qmqp: bool,
 ) -> None:
     """Receive mail by SMTP, on the connection that is stdin or as a listener, and queue it."""
-    if submission and lmtp:
-        raise Usage(detail="--submission and --lmtp exclude each other")
+    if submission + lmtp + qmtp + qmqp > 1:
+        raise Usage(detail="--submission, --lmtp, --qmtp and --qmqp exclude each other")
 
     if pretend_from is not None:
         if listen:
             raise Usage(detail="--pretend-from serves one session by hand: it takes no --listen")
+        if qmtp or qmqp:
+            raise Usage(detail="--pretend-from shows an SMTP session: what it says holds for QMTP")
         _rehearse(Config(etc), spool, pretend_from, tls=tls, submission=submission, lmtp=lmtp)
         return
 
@@ -75,6 +83,8 @@ def main(
             tls=tls,
             submission=submission,
             lmtp=lmtp,
+            qmtp=qmtp,
+            qmqp=qmqp,
             listener=listener,
         )
 
@@ -82,7 +92,8 @@ def main(
         become_owner(f"{spool}/queue")
         Queue(f"{spool}/queue").create()
 
-    refuse = turn_away(Config(etc).line("me"))
+    quick = qmtp or qmqp
+    refuse = _nothing if quick else turn_away(Config(etc).line("me"))
     serve(
         setup,
         listen=listen,
@@ -91,7 +102,7 @@ def main(
         note=log.event,
         preload=preload,
         settle=settle,
-        warm=b"LHLO me\r\n" if lmtp else b"EHLO me\r\n",
+        warm=b"" if quick else b"LHLO me\r\n" if lmtp else b"EHLO me\r\n",
     )
 
 
@@ -136,6 +147,8 @@ def build(
     tls: bool,
     submission: bool,
     lmtp: bool,
+    qmtp: bool = False,
+    qmqp: bool = False,
     listener: bool = False,
 ) -> SmtpService:
     """Read the settings, and make the service of them; raise Misconfigured with all faults."""
@@ -143,16 +156,17 @@ def build(
     accounts = accounts_of(config, state=f"{os.path.dirname(queue)}/accounts")
     context = tls_of(config, needed=tls, accounts=accounts if submission else None)
     directory = directory_of(config, accounts)
-    home = directory.home
+    home, quick = directory.home, qmtp or qmqp
     policy = Policy(
         me=me,
         queue=Queue(queue),
         directory=directory,
-        accounts=accounts if config.file("accounts") and not lmtp else None,
+        accounts=accounts if config.file("accounts") and not (lmtp or quick) else None,
         relay_clients=networks_of(config, "relay-clients"),
         xclient_clients=networks_of(config, "xclient-clients"),
         submission=Submission(accounts, directory, home, separators) if submission else None,
         lmtp=lmtp,
+        check_mailboxes=not qmqp,
         starttls=context is not None and not tls,
         plaintext_login=config.flag("plaintext-login"),
         hops=config.number("hops"),
@@ -161,8 +175,10 @@ def build(
         home=home,
         authserv_id="" if lmtp else config.line("authserv-id"),
         screen=_screen(config, queue),
-        belief=None if submission or lmtp else _belief(config, queue, home, listener=listener),
-        budget=None if lmtp else _budget(config, queue, home),
+        belief=None
+        if submission or lmtp or qmqp
+        else _belief(config, queue, home, listener=listener),
+        budget=None if lmtp or quick else _budget(config, queue, home),
         milters=_milters(config, listener=listener),
         crowd=_crowd(config, listener=listener),
         tarpit=config.seconds("tarpit"),
@@ -185,7 +201,21 @@ def build(
         for make in (policy.rejects, policy.correspondents):
             if make is not None:
                 make()
-    return SmtpService(policy, settings, context, tls, proxies)
+    spoken = _quick(settings, queue, home, qmqp=qmqp) if quick else None
+    return SmtpService(policy, settings, context, tls, proxies, quick=spoken)
+
+
+def _quick(settings: Settings, queue: str, home: str, *, qmqp: bool) -> Quick:
+    from mailtools.protocol.qmtp import package  # few sites speak it
+    from mailtools.services.reception.quick import Quick
+
+    most, paths = settings.size, settings.recipients
+    return Quick(package.Settings(most, paths, qmqp, home if qmqp else ""), queue)
+
+
+def _nothing(failure: Failure) -> bytes:
+    """Say nothing: who hears no answer to a package tries again later (qmtp.txt 2)."""
+    return b""
 
 
 def _screen(config: Config, queue: str) -> Callable[[Mapping[str, str]], Entries] | None:

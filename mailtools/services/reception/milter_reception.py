@@ -66,7 +66,8 @@ class MilterReception:
     def hello(self, name: str, verb: str) -> None:
         """Take the peer's name."""
         self._reception.hello(name, verb)
-        self._session.hello(name, self._stream.tls)
+        if name:  # peers of QMTP have none
+            self._session.hello(name, self._stream.tls)
 
     def authenticated(self, mechanism: str, identity: Account) -> None:
         """Go on with an account."""

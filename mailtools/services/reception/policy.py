@@ -45,6 +45,8 @@ class Policy(NamedTuple):
     submission: Submission | None = None
     """The rules of a submission service; None for an exchanger."""
     lmtp: bool = False
+    check_mailboxes: bool = True
+    """Look for a local mailbox while its recipient is named: QMQP's peers could do nothing else."""
     starttls: bool = False
     """There is a certificate."""
     plaintext_login: bool = False

@@ -24,9 +24,14 @@ class Hop(NamedTuple):
 
 
 def protocol_name(verb: str, *, secure: bool, identified: bool, utf8: bool) -> str:
-    """Name the protocol of a `with` clause, for a session begun with EHLO, HELO or LHLO."""
+    """Name the protocol of a `with` clause, for a session begun with EHLO, HELO or LHLO.
+
+    QMTP and QMQP, which begin with nothing, stand for themselves.
+    """
     if verb == "HELO":
         return "SMTP"
+    if verb in ("QMTP", "QMQP"):
+        return verb
     base = "LMTP" if verb == "LHLO" else "SMTP"
     prefix = "UTF8" if utf8 else ("" if verb == "LHLO" else "E")
     return f"{prefix}{base}{'S' * secure}{'A' * identified}"

@@ -23,7 +23,9 @@ from mailtools.services.reception.session import Reception
 if TYPE_CHECKING:
     import ssl
 
+    from mailtools.protocol.engine import Engine
     from mailtools.protocol.smtp.session import Session
+    from mailtools.services.reception.quick import Quick
 
 
 class SmtpService:
@@ -36,14 +38,16 @@ class SmtpService:
         tls: Callable[[], ssl.SSLContext] | None = None,
         implicit_tls: bool = False,
         proxies: Networks = NOBODY,
+        *,
+        quick: Quick | None = None,
     ) -> None:
         """Take the rules, the engine's settings, and what gives a TLS context (None: no TLS).
 
-        From `proxies` a PROXY header is awaited, and believed.
+        From `proxies` a PROXY header is awaited, and believed. `quick` has another protocol spoken.
         """
         self.policy, self.settings = policy, settings
         self.tls, self.implicit_tls = tls, implicit_tls
-        self.proxies = proxies
+        self.proxies, self.quick = proxies, quick
 
     def __call__(self, stream: Stream, connected: Peer) -> None:
         """Serve one session; raise ConnectionDied or TlsTrouble where the connection broke."""
@@ -55,7 +59,11 @@ class SmtpService:
             stream.start_tls(self.tls())
         try:
             with session_of(self.policy, stream, found) as session:
-                engine = SmtpServer(session, self.settings)
+                engine: Engine = (
+                    self.quick.engine(session)
+                    if self.quick is not None
+                    else SmtpServer(session, self.settings)
+                )
                 drive(
                     engine,
                     stream,
@@ -69,6 +77,8 @@ class SmtpService:
 
     def _lifetime(self, session: Session) -> float:
         """How many seconds it may last: a mail client that does not log in has a while."""
+        if self.quick is not None:
+            return self.quick.lifetime
         return math.inf if self.policy.submission is None or session.trusted else LOGIN_TIME
 
 

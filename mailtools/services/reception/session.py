@@ -214,7 +214,8 @@ class Reception:
         if not forward_path.domain:
             forward_path = Address(forward_path.local, policy.home)  # <postmaster>
         if policy.directory.is_local(forward_path.domain):
-            policy.directory.check(forward_path)
+            if policy.check_mailboxes:
+                policy.directory.check(forward_path)
         elif not (self._relay_client or self._account is not None):
             raise RelayDenied
         if not self._begin[0] and self._paths and not self.trusted:
@@ -349,7 +350,7 @@ class Reception:
 
     def lost(self, command: str) -> None:
         """Log that the peer left without QUIT in the middle of something."""
-        if self._begin is not None:
+        if self._begin is not None or command == "package":
             log.event("lost", client=str(self._peer), helo=self._hello or None, after=command)
 
 

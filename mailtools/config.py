@@ -48,6 +48,8 @@ before it is turned away.
 hide-clients | flag | no | smtpd-accept | Whether the addresses of authenticated clients are left \
 out of Received fields.
 user-budget | number | 0 | smtpd-accept | How many recipients a user may write to in an hour; 0 \
+inode-floor | number | 1000 | smtpd-accept | Files that must still be possible there, on a file \
+system that counts them; the same.
 for any number. The extra field budget of an account goes before it.
 domain-budget | map | none | smtpd-accept | The same for all users of a domain together: \
 `domain:recipients`; an empty domain is every other one.

@@ -117,7 +117,18 @@ def _site(config: Config, queue: str, mends: dict[str, str]) -> Iterator[Finding
     yield from check_site.programs(table)
     places = [config.folder, *check_site.maildirs(book)]
     for path in (queue, *check_queue.file_systems(places)):
-        yield from check_queue.room(path, config.octets("disk-floor"))
+        yield from check_queue.room(path, config.octets("disk-floor"), config.number("inode-floor"))
+
+
+def _relayed(config: Config, mends: dict[str, str]) -> Iterator[Finding]:
+    found = relay_domains_of(config)
+    if found is None:
+        if path := config.file("relay-recipients"):
+            yield warning(path, "nobody reads it: relay-domains is empty")
+        return
+    from mailtools.services.people.check_relay import relay_domains
+
+    yield from relay_domains(found, directory_of(config, accounts_of(config)).is_local, mends)
 
 
 def _signing(config: Config, queue: str, mends: dict[str, str]) -> Iterator[Finding]:

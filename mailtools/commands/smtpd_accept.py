@@ -170,7 +170,7 @@ def build(
         starttls=context is not None and not tls,
         plaintext_login=config.flag("plaintext-login"),
         hops=config.number("hops"),
-        room=Room(queue, config.octets("disk-floor")),
+        room=Room(queue, config.octets("disk-floor"), config.number("inode-floor")),
         hide_client=config.flag("hide-clients"),
         home=home,
         authserv_id="" if lmtp else config.line("authserv-id"),

@@ -97,6 +97,9 @@ def envelope_for(notification: Notification, body: bytes, client: str) -> Envelo
         parameters["SMTPUTF8"] = ""
     if "MT-PRIORITY" in notification.envelope.parameters:  # RFC 6710 4.4: as the message had it
         parameters["MT-PRIORITY"] = notification.envelope.parameters["MT-PRIORITY"]
+    if "REQUIRETLS" in notification.envelope.parameters:
+        # RFC 8689 5: it tells of the message, so it is protected as that was.
+        parameters["REQUIRETLS"] = ""
     to = ForwardPath(notification.to, {"NOTIFY": "NEVER"})
     return Envelope("", (to,), parameters, client)
 

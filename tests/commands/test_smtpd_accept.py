@@ -146,8 +146,15 @@ def test_a_message_with_too_many_hops_is_a_loop(mail_site: Site) -> None:
     assert len(entries(mail_site)) == 1
 
 
-def test_a_disk_that_is_nearly_full_puts_mail_off(mail_site: Site) -> None:
-    mail_site.set("disk-floor", "100000000G")
+@pytest.mark.parametrize(
+    ("setting", "value"), [("disk-floor", "100000000G"), ("inode-floor", "9" * 18)]
+)
+def test_a_disk_that_is_nearly_full_puts_mail_off(
+    mail_site: Site, setting: str, value: str
+) -> None:
+    if setting == "inode-floor" and not os.statvfs(mail_site.etc).f_files:
+        pytest.skip("this file system does not count its files")
+    mail_site.set(setting, value)
     said, _ = inetd(mail_site, b"EHLO x\r\nMAIL FROM:<>\r\nQUIT\r\n")
     assert b"\r\n452 4.3.1 " in said
 

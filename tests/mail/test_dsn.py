@@ -76,6 +76,12 @@ def test_a_failure_for_people_and_programs() -> None:
     assert "The body" not in dsn.compose(make(failed())).decode()
 
 
+def test_what_required_tls_is_told_of_under_tls_alone() -> None:
+    asked, plain = make(failed(), REQUIRETLS=""), make(failed())
+    assert dsn.envelope_for(asked, b"", "bounce").parameters["REQUIRETLS"] == ""
+    assert "REQUIRETLS" not in dsn.envelope_for(plain, b"", "bounce").parameters
+
+
 @pytest.mark.parametrize(
     ("parameters", "report", "size", "whole"),
     [

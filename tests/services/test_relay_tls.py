@@ -430,6 +430,33 @@ def test_a_message_that_requires_tls_goes_on_to_an_exchanger_that_does_it(
     assert (action, text.partition("[")[0]) == ("relayed", "two.test")
 
 
+@pytest.mark.parametrize("able", [True, False])
+def test_a_bounce_of_one_that_required_tls_goes_without_rather_than_not_at_all(
+    *, bench: Bench, peers: Peers, authority: Any, tmp_path: Path, able: bool
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("one.test" if able else "other.test").configure_cert(context)
+    bench.authorities = str(tmp_path / "authority.pem")
+    authority.cert_pem.write_to_path(bench.authorities)
+    hello = TLS_HELLO.replace("S: 250-AUTH PLAIN", "S: 250-REQUIRETLS") if able else TLS_HELLO
+    taken = TAKE.replace("<alice@example.org>", "<> REQUIRETLS" if able else "<>")
+    # A name that is not proven costs a connection; the next one does not ask for it.
+    broken = TLS_HELLO.partition("*** tls")[0] + "*** alert\n"
+    peers([hello + taken + BYE] if able else [broken, hello + taken + BYE], context=context)
+    zone(bench, "one")
+    ((_, action, _, _),) = bench.run("bob@example.net", sender="", parameters={"REQUIRETLS": ""})
+    assert action == "relayed"
+
+
+def test_a_bounce_of_one_that_required_tls_goes_in_the_clear_at_last(
+    bench: Bench, peers: Peers
+) -> None:
+    peers([HELLO + TAKE.replace("<alice@example.org>", "<>") + BYE])
+    zone(bench, "one")
+    ((_, action, _, _),) = bench.run("bob@example.net", sender="", parameters={"REQUIRETLS": ""})
+    assert action == "relayed"
+
+
 def test_messages_that_ask_for_different_things_share_no_connection(
     bench: Bench, peers: Peers
 ) -> None:

@@ -130,10 +130,11 @@ class Offer:
             if not self.utf8:
                 raise self._no_utf8()
             words.append("SMTPUTF8")
-        if "REQUIRETLS" in given:
-            if "REQUIRETLS" not in self._keywords:
-                raise PolicyRefused(f"{self.peer} does not offer REQUIRETLS", status="5.7.30")
+        if "REQUIRETLS" in given and "REQUIRETLS" in self._keywords:
             words.append("REQUIRETLS")
+        elif "REQUIRETLS" in given and transaction.reverse_path:
+            # RFC 8689 5: a bounce goes on without rather than not at all.
+            raise PolicyRefused(f"{self.peer} does not offer REQUIRETLS", status="5.7.30")
         if given:
             known = (*(("RET", "ENVID") if self.dsn else ()), *self._priority)
             words += [f"{key}={given[key]}" for key in known if key in given]

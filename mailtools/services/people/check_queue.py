@@ -98,8 +98,11 @@ def _due(queue: Queue, now: float) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def room(path: str, floor: int) -> Iterator[Finding]:
-    """Look how much room is left where `path` is, or will be; `floor` in octets is kept free."""
+def room(path: str, floor: int, inodes: int = INODES_LEAST) -> Iterator[Finding]:
+    """Look how much room is left where `path` is, or will be; `floor` octets are kept free.
+
+    And so many `inodes`.
+    """
     while not os.path.exists(path) and os.path.dirname(path) != path:
         path = os.path.dirname(path)
     try:
@@ -113,7 +116,7 @@ def room(path: str, floor: int) -> Iterator[Finding]:
                     "make room, or lower disk-floor")  # fmt: skip
     elif free < max(whole // 20, 2 * floor):
         yield warning(path, f"has {_size(free)} free of {_size(whole)}", "make room")
-    if about.f_files and about.f_favail < INODES_LEAST:
+    if about.f_files and about.f_favail <= max(inodes, INODES_LEAST):
         yield fault(path, f"has {about.f_favail} inodes free: no file can be made soon",
                     "remove files")  # fmt: skip
     elif about.f_files and about.f_favail < about.f_files // 20:

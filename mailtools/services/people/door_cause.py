@@ -80,7 +80,7 @@ _RULES = (
               " belongs here logs in on the submission port.", (_ROUTE,)),
         words=r"\ARelay",
     ),
-    Rule(Cause("space", OURS, "The disk of the queue lacks room (disk-floor).", (_CHECK,)),
+    Rule(Cause("space", OURS, "The disk of the queue lacks room (its floors).", (_CHECK,)),
          ("3.1",)),
     Rule(Cause("size", SENDERS, "The message is larger than message-size allows.",
                (f"{_CHECK} --show",)),

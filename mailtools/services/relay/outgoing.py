@@ -99,7 +99,8 @@ def _outgoing(envelope: Envelope, message: Message, text: bytes) -> Outgoing:
     wish = TlsWish.DEFAULT
     required = "REQUIRETLS" in envelope.parameters
     if required or b"tls-required" in text[:_HEADER_MOST].lower():
-        wish = tls_wish(text[: header_end(text)], requiretls=required)
+        bounce = not envelope.reverse_path
+        wish = tls_wish(text[: header_end(text)], requiretls=required, bounce=bounce)
     return Outgoing(envelope, message, wish)
 
 

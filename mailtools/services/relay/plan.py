@@ -16,7 +16,7 @@ from mailtools.services.relay import exchangers
 from mailtools.services.relay.exchangers import Target
 from mailtools.services.relay.families import Families
 from mailtools.services.relay.route import Destination, Route
-from mailtools.services.relay.tls_policy import OPPORTUNISTIC, VERIFIED, Level, TlsPolicy
+from mailtools.services.relay.tls_policy import OPPORTUNISTIC, PREFERRED, VERIFIED, Level, TlsPolicy
 from mailtools.services.relay.tls_rules import Planned, TlsRules, dane_policy
 from mailtools.trust.tls_required import TlsWish
 
@@ -102,6 +102,8 @@ class Planner:
         policy = policy or OPPORTUNISTIC
         if wish is TlsWish.REQUIRED and not policy.authenticates and not route.lmtp:
             return VERIFIED
+        if wish is TlsWish.PREFERRED and policy.level is Level.MAY and not route.lmtp:
+            return PREFERRED
         return policy
 
     def _host_addresses(self, host: str) -> list[str]:

@@ -59,6 +59,8 @@ class TlsPolicy:
 OPPORTUNISTIC = TlsPolicy()
 ENCRYPTED = TlsPolicy(Level.ENCRYPT)
 VERIFIED = TlsPolicy(Level.VERIFY)
+PREFERRED = TlsPolicy(Level.VERIFY, testing=True)
+"""A verified name where the peer can, else opportunistic."""
 
 
 def check_of(policy: TlsPolicy) -> Callable[[ssl.SSLObject], None] | None:

@@ -25,7 +25,14 @@ from mailtools.mail.tls_report import (
 from mailtools.services.relay import by_domain
 from mailtools.services.relay.exchangers import Target
 from mailtools.services.relay.mta_sts import StsPolicies
-from mailtools.services.relay.tls_policy import ENCRYPTED, OPPORTUNISTIC, VERIFIED, Level, TlsPolicy
+from mailtools.services.relay.tls_policy import (
+    ENCRYPTED,
+    OPPORTUNISTIC,
+    PREFERRED,
+    VERIFIED,
+    Level,
+    TlsPolicy,
+)
 from mailtools.trust.mta_sts import Mode, StsPolicy, format_sts_policy
 from mailtools.trust.tls_required import TlsWish
 
@@ -118,6 +125,8 @@ class TlsRules:
         if wish is TlsWish.REQUIRED:
             # RFC 8689 4.2.1: the peer must prove who it is, by DANE or by its certificate.
             planned = [(t, p if p.authenticates else VERIFIED) for t, p in planned]
+        elif wish is TlsWish.PREFERRED:
+            planned = [(t, PREFERRED if p.level is Level.MAY else p) for t, p in planned]
         return planned
 
     def _automatic(

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from mailtools.errors import BadAddress, BadMessage
-from mailtools.mail.address import ascii_domain
+from mailtools.mail.address import ascii_domain, is_literal, literal_address
 from mailtools.mail.fields import Header, find
 from mailtools.trust.lookup import is_name
 
@@ -35,7 +35,8 @@ _comment_part = re.compile(r"[^()\\]+|\\.|[()]", re.DOTALL)
 def author_domain(header: Header) -> str:
     """Give the domain of the author, with A-labels in lower case; raise BadMessage.
 
-    `header` is as `split_message` gives it.
+    "" where the author has an address literal: no domain stands behind it, and none can be asked
+    for a policy. `header` is as `split_message` gives it.
     """
     found = list(find(header, b"From"))
     if len(found) != 1:
@@ -57,6 +58,9 @@ def author_domain(header: Header) -> str:
 
 def _ascii(domain: str) -> str:
     try:
+        if is_literal(domain):
+            literal_address(domain)
+            return ""
         name = ascii_domain(domain).removesuffix(".")
     except BadAddress:
         name = ""

@@ -58,6 +58,8 @@ def evaluate_header(
         author = author_domain(header)
     except BadMessage as fault:
         return DmarcResult(Dmarc.PERMERROR, problem=fault.text)
+    if not author:
+        return DmarcResult(Dmarc.NONE, problem="the author has an address literal, and no domain")
     return evaluate(author, spf, dkim, lookup)
 
 

@@ -46,7 +46,7 @@ def dkim_findings(found: Sequence[DkimResult]) -> list[MethodResult]:
 
 def dmarc_finding(found: DmarcResult) -> MethodResult:
     """Tell of DMARC (RFC 9989 9.1); policy.dmarc is what is asked for after t= was counted."""
-    properties = [("header.from", found.author)]
+    properties = [("header.from", found.author)] if found.author else []
     if found.record is not None:
         properties.append(("policy.dmarc", found.record.applied(found.policy)))
     return MethodResult("dmarc", found.result, tuple(properties), _reason(found.problem))

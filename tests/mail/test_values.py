@@ -19,7 +19,7 @@ def test_reply_repeats_the_status_on_each_line() -> None:
 
 
 def test_reply_text_cannot_break_the_line() -> None:
-    assert bytes(reply_to(NoSuchMailbox("a\r\n250 b"))) == b"550 5.1.1 a??250 b\r\n"
+    assert bytes(reply_to(NoSuchMailbox("a\r\n250 b"))) == b"550-5.1.1 a?\r\n550 5.1.1 250 b\r\n"
 
 
 def test_peers_reply_with_and_without_status() -> None:

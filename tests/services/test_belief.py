@@ -241,6 +241,15 @@ def test_one_author(dns: Dns, queue: Queue, log: list[str]) -> None:
     assert "would=refuse" in log[-1]
 
 
+def test_an_author_with_an_address_literal_is_no_broken_one(
+    dns: Dns, queue: Queue, log: list[str]
+) -> None:
+    entry = take(belief_of(dns, queue), queue, text_of("Printer <scan@[192.0.2.7]>"))
+    assert found(entry, "dmarc") == "none"
+    with pytest.raises(BadMessage):
+        take(belief_of(dns, queue), queue, text_of("scan@[192.0.2.7], a@bank.test"))
+
+
 # -- before the message ---------------------------------------------------------------------------
 
 

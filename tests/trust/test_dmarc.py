@@ -283,6 +283,13 @@ def test_more_than_one_author_cannot_be_judged(zone):
     assert evaluate_header(b"From: a@a.test\n", spf("a.test"), [], lookup).result == "pass"
 
 
+def test_an_author_without_a_domain_has_no_policy(zone):
+    lookup = zone({})
+    found = evaluate_header(b"From: Printer <scan@[192.0.2.1]>\n", spf("a.test"), [], lookup)
+    assert (found.result, found.author, found.disposition) == ("none", "", "none")
+    assert not lookup.asked
+
+
 @given(st.text(max_size=80))
 def test_any_text_is_a_record_or_none(text):
     record = parse_dmarc("v=DMARC1;" + text, "example.org")

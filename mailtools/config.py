@@ -37,19 +37,24 @@ me | line | the host name | all | The name of this host, in greetings, Received 
 locals | lines | me | smtpd-accept, queue-run, local-deliver, relay-send, sendmail, newaliases | \
 Domains whose mail is delivered here; `.example.org` takes its subdomains too.
 relay-clients | lines | none | smtpd-accept | Addresses and networks (192.0.2.0/24) that may relay.
+relay-domains | lines | none | smtpd-accept, mail-route | Domains whose mail is taken from anybody \
+and sent on: of which this host is a backup exchanger, or a gateway; `.example.org` takes its \
+subdomains.
+relay-recipients | file | none | smtpd-accept, mail-route | Who gets mail in these domains: an \
+address or `@domain` a line. Without the file anybody is taken.
 xclient-clients | lines | none | smtpd-accept | Addresses and networks of proxies that may say by \
 XCLIENT who their client is.
 proxies | lines | none | smtpd-accept, pop3d, imapd | Addresses and networks of proxies that begin \
 each connection with a PROXY header; its word that the client came by TLS counts as TLS.
 disk-floor | size | 64M | smtpd-accept | Octets that must stay free on the queue's disk; mail that \
 would not leave them is put off with 452.
+inode-floor | number | 1000 | smtpd-accept | Files that must still be possible there, on a file \
+system that counts them; the same.
 greet-delay | duration | 0 | smtpd-accept | How long the greeting waits; a peer that talks \
 before it is turned away.
 hide-clients | flag | no | smtpd-accept | Whether the addresses of authenticated clients are left \
 out of Received fields.
 user-budget | number | 0 | smtpd-accept | How many recipients a user may write to in an hour; 0 \
-inode-floor | number | 1000 | smtpd-accept | Files that must still be possible there, on a file \
-system that counts them; the same.
 for any number. The extra field budget of an account goes before it.
 domain-budget | map | none | smtpd-accept | The same for all users of a domain together: \
 `domain:recipients`; an empty domain is every other one.
@@ -174,7 +179,9 @@ lease | duration | 0 | queue-run | For a queue on storage that several hosts sha
 its last sign of life a host's queue run is taken for dead, and another takes over; 0: one host.
 local-agents | number | 2 | queue-run | How many local-deliver processes run.
 relay-agents | number | 2 | queue-run | How many relay-send processes run.
-resolver | line | the system's | relay-send, smtpd-accept, mail-dkim, report-send, \
+mta-sts-folder | path | none | mail-sts, mail-check | The folder of a web server's files where \
+MTA-STS policies of our domains are written.
+resolver | line | the system's | relay-send, smtpd-accept, mail-dkim, mail-sts, report-send, \
 report-read | The DNS server to ask: address or address:port.
 tls-certificate | path | none | smtpd-accept, pop3d, imapd | The certificate chain, PEM.
 tls-key | path | the certificate's file | smtpd-accept, pop3d, imapd | The private key, PEM.
@@ -188,6 +195,8 @@ authorities that issue them, PEM. Clients are asked for one while an account has
 cert; one that is not of this file ends the handshake.
 plaintext-login | flag | no | smtpd-accept, pop3d, imapd | Whether passwords are taken without \
 TLS (never on a network that others can read).
+cram-md5 | flag | no | smtpd-accept, pop3d, imapd | Whether CRAM-MD5 is offered to old clients, after \
+all else, where the secrets of all accounts are {PLAIN} or {CRAM-MD5}: others break those easily.
 """
 
 

@@ -97,7 +97,14 @@ class FakeSession:
     def xclient(self, attributes: Mapping[str, str]) -> None:
         self.asked.append(("xclient", dict(attributes)))
 
+    @property
+    def may_turn(self) -> bool:
+        return self.trusted
+
     def turn(self, node: str, *, subdomains: bool) -> int:
+        if not self.trusted:
+            text = f"Node {node} not allowed: who may relay may ask"
+            raise RelayDenied(text, status="4.7.1", reply=459)
         self.asked.append(("turn", node, subdomains))
         return {"example.net": 3}.get(node, 0)
 

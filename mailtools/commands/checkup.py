@@ -5,19 +5,33 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
-from mailtools.commands.parts import accounts_of, directory_of, home_of, named_chains, tls_of
+from mailtools.commands.parts import (
+    accounts_of,
+    directory_of,
+    home_of,
+    named_chains,
+    relay_domains_of,
+    tls_of,
+    transports_of,
+)
 from mailtools.config import SETTINGS, Config
 from mailtools.services.people import check_queue, check_reports, check_site, check_world
 from mailtools.services.people.dkim_store import DkimStore
-from mailtools.services.people.finding import Finding, careful, complaints, said
+from mailtools.services.people.finding import Finding, careful, complaints, said, warning
+from mailtools.services.queue.transports import RELAY
 from mailtools.services.relay.dkim_keys import key_path
+
+if TYPE_CHECKING:
+    from mailtools.net.dns import Resolver
 
 SECRETS = ("accounts", "app-passwords", "route-credentials", "srs-secrets")
 _MENDS = {
     "accounts": "mail-account, or mailtools-accounts(5)",
     "aliases": "see mailtools-aliases(5); newaliases checks it",
     "virtual": "see mailtools-aliases(5); newaliases checks it",
+    "relay-recipients": "an address or @domain a line; see mailtools-control(5)",
     "app-passwords": "see mailtools-accounts(5)",
 }
 
@@ -35,6 +49,7 @@ def findings(etc: str, spool: str, *, dns: bool) -> Iterator[Finding]:
         ("settings", check_site.control_folder(etc, SETTINGS)),
         ("settings", _settings(etc, spool, mends)),
         ("accounts", _site(config, queue, mends)),
+        ("relay-domains", _relayed(config, mends)),
         ("dkim-keys", _signing(config, queue, mends)),
         ("reports", _reports(config)),
         (
@@ -163,3 +178,26 @@ def _dns(config: Config) -> Iterator[Finding]:
     yield from world.host()
     yield from world.sources(Sources(config.mapping("source-addresses")).all)
     yield from world.domains(config.lines("locals"))
+    if relayed := relay_domains_of(config):
+        yield from world.relayed(relayed.lines, partial(_has_way, config))
+    yield from _policies(config, resolver)
+
+
+def _policies(config: Config, resolver: Resolver) -> Iterator[Finding]:
+    from mailtools.commands.mail_sts import chains_for, fetcher
+    from mailtools.mail.address import ascii_domain
+    from mailtools.services.people import check_sts
+
+    folder, domains = config.path("mta-sts-folder"), config.lines("locals")
+    yield from check_sts.policies(domains, folder, resolver.lookup, fetcher(resolver))
+    me = ascii_domain(config.line("me"))
+    yield from check_sts.tlsa(me, chains_for(config, me), resolver.lookup)
+
+
+def _has_way(config: Config, domain: str) -> bool:
+    """Whether `transports` or `routes` say where a domain's mail goes; else its exchangers do."""
+    from mailtools.commands.relay_parts import routes_of
+
+    agent, _ = transports_of(config).find(f"postmaster@{domain}")
+    route = routes_of(config).destination(f"postmaster@{domain}").route
+    return agent != RELAY or route is not None

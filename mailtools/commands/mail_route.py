@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 import click
 
 from mailtools.cli import command, etc_option, spool_option
-from mailtools.commands.parts import accounts_of, directory_of, transports_of
+from mailtools.commands.parts import accounts_of, directory_of, relay_domains_of, transports_of
 from mailtools.commands.relay_parts import ignored_offers, policies_of, resolver_of, routes_of
 from mailtools.config import Config
 from mailtools.mail.address import parse_address
@@ -49,7 +49,7 @@ def main(*, etc: str, spool: str, sender: str, dial: bool, addresses: tuple[str,
 def build(config: Config, spool: str, sender: str, *, dial: bool) -> Journey:
     """Read the settings, and make the journey of them; raise Misconfigured with all faults."""
     directory = directory_of(config, accounts_of(config))
-    transports = transports_of(config)
+    transports, relayed = transports_of(config), relay_domains_of(config)
     me, contexts = config.line("me"), Contexts()
     resolver = resolver_of(config.line("resolver"))
     policies = policies_of(spool, resolver, contexts)
@@ -81,4 +81,12 @@ def build(config: Config, spool: str, sender: str, *, dial: bool) -> Journey:
         return one if one and one.since > time.time() - kept else None
 
     silent = Destinations(f"{spool}/queue/dest")
-    return Journey(directory, transports, way_out, silent, sender=sender, suppressed=suppressed)
+    return Journey(
+        directory,
+        transports,
+        way_out,
+        silent,
+        sender=sender,
+        suppressed=suppressed,
+        relayed=relayed,
+    )

@@ -6,6 +6,8 @@ import os
 import pwd
 from typing import TYPE_CHECKING
 
+from mailtools.errors import BadAddress
+from mailtools.mail.address import ascii_domain, parse_domain
 from mailtools.services.access.accounts import Accounts
 from mailtools.services.access.elsewhere import Elsewhere
 from mailtools.services.access.networks import Networks, is_network
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from mailtools.services.local.srs import Srs
     from mailtools.services.queue.schedule import Schedule
     from mailtools.services.queue.transports import Transports
+    from mailtools.services.reception.relay_domains import RelayDomains
 
 
 def accounts_of(config: Config, *, state: str = "") -> Accounts:
@@ -35,6 +38,7 @@ def accounts_of(config: Config, *, state: str = "") -> Accounts:
         owner=mailbox_owner(config),
         state=state,
         elsewhere=_elsewhere(config),
+        cram_md5=config.flag("cram-md5"),
     )
 
 
@@ -118,6 +122,25 @@ def directory_of(config: Config, accounts: Accounts) -> Directory:
     if srs and not directory.is_local(srs.domain):
         config.fault("srs-domain", 0, f"{srs.domain} is not local: what comes back is for us")
     return directory
+
+
+def relay_domains_of(config: Config) -> RelayDomains | None:
+    """Make the domains that are relayed for strangers; None where there are none."""
+    lines = []
+    for number, line in enumerate(config.lines("relay-domains"), 1):
+        try:
+            parse_domain(line.removeprefix("."))
+            ascii_domain(line)
+        except BadAddress as fault:
+            config.fault("relay-domains", number, f"{line!r}: {fault.text}")
+        else:
+            lines.append(line)
+    if not lines:
+        return None
+    from mailtools.services.reception.relay_domains import RelayDomains  # few sites have any
+
+    path = os.path.join(config.folder, "relay-recipients")
+    return RelayDomains(lines, path, config.line("extension-separators"))
 
 
 def srs_of(config: Config) -> Srs | None:

@@ -9,7 +9,13 @@ import click
 
 from mailtools import log
 from mailtools.cli import command, etc_option, listen_options, spool_option
-from mailtools.commands.parts import accounts_of, directory_of, networks_of, tls_of
+from mailtools.commands.parts import (
+    accounts_of,
+    directory_of,
+    networks_of,
+    relay_domains_of,
+    tls_of,
+)
 from mailtools.config import Config
 from mailtools.errors import Usage
 from mailtools.net.serve import is_listener, serve
@@ -163,6 +169,7 @@ def build(
         directory=directory,
         accounts=accounts if config.file("accounts") and not (lmtp or quick) else None,
         relay_clients=networks_of(config, "relay-clients"),
+        relay_domains=relay_domains_of(config),
         xclient_clients=networks_of(config, "xclient-clients"),
         submission=Submission(accounts, directory, home, separators) if submission else None,
         lmtp=lmtp,

@@ -68,6 +68,49 @@ def test_milters_that_are_not_there(well):
     assert there.commands() == "Q"
 
 
+def test_mail_that_is_relayed_for_strangers(well):
+    well.set("relay-domains", "example.net", "example.com")
+    found = check(well, "--no-dns", code=os.EX_OK)
+    assert [one["where"] for one in found] == [
+        "relay-domains: example.net", "relay-domains: example.com"
+    ]  # fmt: skip
+    assert all("backscatter" in one["what"] for one in found)
+    well.set("relay-recipients", "bob@example.net", "@example.edu")
+    assert [text.partition(": no")[0] for text in warnings(well)] == [
+        "relay-domains: example.com", "relay-recipients: @example.edu"
+    ]  # fmt: skip
+    well.set("relay-recipients", "bob@example.net", "carol")
+    well.set("relay-domains", "example.org", "example..net")
+    found = faults(well)
+    assert any("relay-recipients:2: 'carol'" in text for text in found)
+    assert any("relay-domains: example.org: is local too" in text for text in found)
+    assert any("relay-domains:2: 'example..net'" in text for text in found)
+    (well.etc / "relay-domains").unlink()
+    assert any("nobody reads it" in text for text in warnings(well))
+
+
+def test_where_mail_that_is_relayed_goes_on(well):
+    zone = {
+        "backup.test": {"MX": ["10 other.test.", "20 mail.example.org."]},
+        "best.test": {"MX": ["10 mail.example.org.", "20 other.test."]},
+        "routed.test": {"MX": ["10 mail.example.org."]},
+        "elsewhere.test": {"MX": ["10 other.test."]},
+        "other.test": {"A": ["192.0.2.9"]},
+        "mail.example.org": {"A": ["192.0.2.1"]},
+    }
+    well.set("me", "mail.example.org")
+    well.set("relay-domains", *(name for name in zone if "MX" in zone[name]))
+    well.set("relay-recipients", *(f"bob@{name}" for name in zone if "MX" in zone[name]))
+    well.set("routes", "routed.test:192.0.2.9")
+    with DnsServer(zone) as dns:
+        well.set("resolver", dns.at)
+        found = texts(check(well, code=os.EX_CONFIG))
+    assert [text for text in found if ".test:" in text] == [
+        "best.test: Mail for best.test would come back to this host",
+        "elsewhere.test: this host is no exchanger of it, but relays its mail",
+    ]
+
+
 def test_a_site_that_is_well(well):
     assert check(well, "--no-dns", code=os.EX_OK) == []
     done = well.run("mail-check", "--no-dns")

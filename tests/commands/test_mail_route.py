@@ -50,6 +50,22 @@ def route(site, *words, code=0):
     return found
 
 
+# -- relayed --------------------------------------------------------------------------------------
+
+
+def test_whose_mail_strangers_may_bring(site, dns):
+    site.set("relay-domains", "example.net", ".example.com")
+    site.set("relay-recipients", "bob@example.net", "@.example.com")
+    lines = route(site, "bob@example.net")
+    assert lines[1] == (1, "relayed", "for anybody: example.net (relay-domains)")
+    assert (1, "mx", "10 a.example.net 2001:db8::4 192.0.2.4, not signed") in lines
+    lines = route(site, "any@implicit.example.com")
+    assert lines[1] == (1, "relayed", "for anybody: .example.com (relay-domains)")
+    assert route(site, "who@example.net", code=os.EX_NOUSER)[2:] == [
+        (1, "refused", "5.1.1 No such mailbox here (not in relay-recipients)")
+    ]
+
+
 # -- here -----------------------------------------------------------------------------------------
 
 

@@ -39,10 +39,10 @@ def offers(session: Session, settings: Settings) -> dict[str, str]:
     if session.trusted or settings.submission or settings.lmtp:
         # Not for everybody: a stranger's NOTIFY=SUCCESS would make us write to whom he names.
         found |= {"DSN": "", "DELIVERBY": "", "MT-PRIORITY": "", "XVERP": ""}
-        if session.trusted and not settings.lmtp:
-            found["ETRN"] = ""
         if session.release_until:
             found["FUTURERELEASE"] = f"{RELEASE_MOST} {session.release_until}"
+    if session.may_turn and not settings.lmtp:
+        found["ETRN"] = ""
     if session.xclient_allowed:
         found["XCLIENT"] = " ".join(XCLIENT_ATTRIBUTES)
     found["LIMITS"] = f"RCPTMAX={settings.recipients}"

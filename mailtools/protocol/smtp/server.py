@@ -15,7 +15,6 @@ from mailtools.errors import (
     BadSyntax,
     Failure,
     MessageTooBig,
-    RelayDenied,
     TimedOut,
     TooManyErrors,
     TooManyRecipients,
@@ -398,9 +397,6 @@ class SmtpServer(Engine):
         if self._settings.lmtp:
             raise UnknownCommand("ETRN is SMTP's", status="5.5.1", reply=502)
         node, subdomains = grammar.node_argument(argument)
-        if not self._session.trusted:
-            text = f"Node {node} not allowed: who may relay may ask"
-            raise RelayDenied(text, status="4.7.1", reply=459)
         waiting = self._session.turn(node, subdomains=subdomains)
         if waiting:
             text = f"OK, {waiting} pending messages for node {node} started"

@@ -93,6 +93,10 @@ class Session(Protocol):
     def turn(self, node: str, *, subdomains: bool) -> int:
         """Make due what waits for a domain (ETRN); give how many messages that are."""
 
+    @property
+    def may_turn(self) -> bool:
+        """Whether the peer may ask for some domain."""
+
     def mail(self, reverse_path: Address | None, parameters: dict[str, str]) -> None:
         """Begin a message; None is the null reverse-path."""
 

@@ -140,6 +140,36 @@ class World:
         if answer.exists:
             yield from self._policies(domain)
 
+    def relayed(self, domains: Iterable[str], has_way: Callable[[str], bool]) -> Iterator[Finding]:
+        """Look whether mail for `relay-domains` comes here and goes on; ask for `host` first.
+
+        `has_way` says of a domain that a setting names its next host.
+        """
+        for domain in domains:
+            if domain[:1] == "." or "." not in domain:
+                continue
+            try:
+                yield from self._relayed(domain, has_way)
+            except DnsTrouble as failure:
+                yield warning(domain, failure.text)
+            except Failure as failure:
+                mend = f"publish a better exchanger, or: echo '{domain}:HOST' >> routes"
+                yield fault(domain, failure.text, mend)
+
+    def _relayed(self, domain: str, has_way: Callable[[str], bool]) -> Iterator[Finding]:
+        records = self._resolver.exchangers(domain).records
+        hosts = [record.partition(" ")[2].lower() for record in records] or [domain]
+        if not self._leads_here(hosts):
+            mend = f"publish: {domain}. MX 20 {self._me}."
+            yield warning(domain, "this host is no exchanger of it, but relays its mail", mend)
+        elif not has_way(domain):
+            from mailtools.services.relay import exchangers
+
+            exchangers.find(domain, self._resolver, port=25, ours=self._is_us)
+
+    def _is_us(self, host: str, address: str) -> bool:
+        return host == self._me or address in self._ours or bool(address and is_local(address))
+
     def _leads_here(self, hosts: Collection[str]) -> bool:
         if self._me in hosts:
             return True

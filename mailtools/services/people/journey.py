@@ -20,6 +20,7 @@ from mailtools.services.local.directory import Directory, Step, Steps, Target, W
 from mailtools.services.local.forward import own_rules
 from mailtools.services.people.way_out import WayOut
 from mailtools.services.queue.transports import LOCAL, RELAY, Transports
+from mailtools.services.reception.relay_domains import RelayDomains
 from mailtools.store.destinations import Destinations
 from mailtools.store.suppressed import Suppression
 
@@ -50,11 +51,14 @@ class Journey:
         *,
         sender: str = "",
         suppressed: Callable[[str], Suppression | None] = lambda address: None,
+        relayed: RelayDomains | None = None,
     ) -> None:
         """`way_out` is made when mail first leaves this host; `sender` is the reverse-path.
 
-        `suppressed` says what is known against an address that is not tried.
+        `suppressed` says what is known against an address that is not tried, `relayed` whose mail
+        is taken from strangers.
         """
+        self._relayed = relayed
         self._directory, self._transports, self._silent = directory, transports, silent
         self._suppressed = suppressed
         self._make_way_out = way_out
@@ -83,6 +87,8 @@ class Journey:
             agent, destination = self._transports.find(text)
             words = shlex.split(agent)
             name = os.path.basename(words[0])
+            if depth == 0:
+                yield from self._at_the_door(text)
             if name == LOCAL:
                 yield from self._local(text, depth + 1)
             elif name == RELAY:
@@ -98,6 +104,15 @@ class Journey:
         detail = "; ".join(failure.detail.split("\n"))
         text = f"{failure.text} ({detail})" if detail else failure.text
         return Line(depth, word, f"{failure.status} {text}")
+
+    def _at_the_door(self, text: str) -> Iterator[Line]:
+        """Tell whether strangers may write there, where it is no mailbox of this host."""
+        address = parse_address(text) if "@" in text else None
+        if address is None or self._relayed is None or self._directory.is_local(address.domain):
+            return
+        if line := self._relayed.find(address.domain):
+            yield Line(1, "relayed", f"for anybody: {line} (relay-domains)")
+            self._relayed.check(address)
 
     # -- here -------------------------------------------------------------------------------------
 

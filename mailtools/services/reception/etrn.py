@@ -1,7 +1,7 @@
 """ETRN (RFC 1985): what waits for a domain is made due, and the queue run that waits is woken.
 
-Who may relay may ask, for any domain whose mail is not delivered here; once a minute for each,
-since it costs a look at all that waits.
+Who may relay may ask, for any domain whose mail is not delivered here, and anybody for those of
+`relay-domains`; once a minute for each, since it costs a look at all that waits.
 """
 
 from __future__ import annotations
@@ -21,16 +21,12 @@ if TYPE_CHECKING:
 PAUSE = 60.0  # seconds between two looks for a domain
 
 
-def turn(queue: Queue, node: str, client: str, *, subdomains: bool, local: bool) -> int:
+def turn(queue: Queue, node: str, client: str, *, subdomains: bool, mark: str) -> int:
     """Make due what goes to a domain, with its subdomains; give how many messages.
 
-    Raises PolicyRefused (459) for a `local` one, and (458) where somebody asked a moment ago.
+    Raises PolicyRefused (458) where somebody asked a moment ago for what `mark` names.
     """
-    if local:
-        text = f"Node {node} not allowed: its mail is delivered here"
-        raise PolicyRefused(text, status="4.7.0", reply=459)
     asked, now = Marks(f"{os.path.dirname(queue.path)}/etrn", PAUSE), time.time()
-    mark = f"@{node}" if subdomains else node
     if asked.find(mark, now) is not None:
         text = f"Unable to queue messages for node {node}: once a minute is enough"
         raise PolicyRefused(text, status="4.7.0", reply=458)
@@ -38,5 +34,5 @@ def turn(queue: Queue, node: str, client: str, *, subdomains: bool, local: bool)
     domains = frozenset((node, f".{node}") if subdomains else (node,))
     found = hand_over(queue, Selection(domains=domains))
     queue.pull()
-    log.event("turned", domain=mark, entries=found, client=client)
+    log.event("turned", domain=f"@{node}" if subdomains else node, entries=found, client=client)
     return found

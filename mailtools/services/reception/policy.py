@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mailtools.services.reception.intake import Entries
     from mailtools.services.reception.milter_session import Milters
     from mailtools.services.reception.rejects import Rejects
+    from mailtools.services.reception.relay_domains import RelayDomains
     from mailtools.services.reception.submission import Submission
     from mailtools.store.queue import Queue
 
@@ -41,6 +42,8 @@ class Policy(NamedTuple):
     accounts: Accounts | None = None
     """Who may authenticate; None: nobody."""
     relay_clients: Networks = NOBODY
+    relay_domains: RelayDomains | None = None
+    """Whose mail is relayed for strangers; None: nobody's."""
     xclient_clients: Networks = NOBODY
     submission: Submission | None = None
     """The rules of a submission service; None for an exchanger."""

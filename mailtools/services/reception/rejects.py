@@ -35,6 +35,9 @@ SIZE_MOST = 512 * 1024  # octets: a mail somebody waits for is small
 class Ways(Protocol):
     """What is asked of the directory (services/local/directory.py)."""
 
+    def is_local(self, domain: str) -> bool:
+        """Whether mail for a domain is delivered here."""
+
     def resolve(self, address: Address) -> tuple[Target, ...]:
         """Give where a local address leads."""
 
@@ -56,7 +59,9 @@ class Rejects(NamedTuple):
 
     def _wants(self, path: str) -> bool:
         try:
-            targets = self.directory.resolve(parse_address(path))
+            address = parse_address(path)
+            local = self.directory.is_local(address.domain)
+            targets = self.directory.resolve(address) if local else ()
         except Failure:
             return False
         account = targets[0].account if len(targets) == 1 else None

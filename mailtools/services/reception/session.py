@@ -148,6 +148,7 @@ class Reception:
             service="submission",
             address=self._peer.address,
             certificate_login=self._certified,
+            tls=self._tls.partition(" ")[0],
         )
         return start(mechanism, login)
 
@@ -182,9 +183,25 @@ class Reception:
         """Make due what waits for a domain; give how many messages that are."""
         from mailtools.services.reception.etrn import turn  # rare
 
+        policy, wanted = self._policy, f".{node}" if subdomains else node
+        if policy.directory.is_local(node):
+            text = f"Node {node} not allowed: its mail is delivered here"
+            raise PolicyRefused(text, status="4.7.0", reply=459)
+        mark = f"@{node}" if subdomains else node
+        if not self.trusted:
+            # By the line of relay-domains: a stranger could ask for any number of subdomains.
+            relayed = policy.relay_domains
+            mark = relayed.find(wanted) if relayed and self.may_turn else ""
+            if not mark:
+                text = f"Node {node} not allowed: who may relay may ask"
+                raise RelayDenied(text, status="4.7.1", reply=459)
+        return turn(policy.queue, node, str(self._peer), subdomains=subdomains, mark=mark)
+
+    @property
+    def may_turn(self) -> bool:
+        """Whether the peer may ask for something by ETRN."""
         policy = self._policy
-        local = policy.directory.is_local(node)
-        return turn(policy.queue, node, str(self._peer), subdomains=subdomains, local=local)
+        return self.trusted or (policy.relay_domains is not None and policy.submission is None)
 
     # -- the envelope -----------------------------------------------------------------------------
 
@@ -216,6 +233,8 @@ class Reception:
         if policy.directory.is_local(forward_path.domain):
             if policy.check_mailboxes:
                 policy.directory.check(forward_path)
+        elif policy.relay_domains and policy.relay_domains.find(forward_path.domain):
+            policy.relay_domains.check(forward_path)
         elif not (self._relay_client or self._account is not None):
             raise RelayDenied
         if not self._begin[0] and self._paths and not self.trusted:

@@ -13,37 +13,33 @@ Lines are sent as they are, those beyond 998 octets by BDAT where a peer takes t
 would break signatures.
 """
 
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator
 
 from mailtools.errors import (
     AuthTrouble,
-    ConnectionDied,
     Failure,
     MailLoop,
     Refused,
-    TimedOut,
     TlsTrouble,
     TooManyRecipients,
 )
 from mailtools.mail.envelope import ForwardPath
-from mailtools.mail.reply import Reply
-from mailtools.mail.report import RELAYED, Report, report_failure
 from mailtools.protocol.dotted import dot_stuffed
 from mailtools.protocol.sasl.client import choose, start
 from mailtools.protocol.sasl.wire import decode, encode
+from mailtools.protocol.smtp.carrier import DOT, Carrier
 from mailtools.protocol.smtp.chunking import pieces
 from mailtools.protocol.smtp.offer import ANY, Offer, Rest, elsewhere, is_too_many
-from mailtools.protocol.smtp.reply_script import ReplyEngine, Script, Wait
-from mailtools.protocol.smtp.transaction import Login, Message, Outcome, Tls, Transaction
+from mailtools.protocol.smtp.reply_script import Script, Wait
+from mailtools.protocol.smtp.transaction import Login, Message, Tls, Transaction
 
 # RFC 5321 4.5.3.2, seconds
 GREETING = HELLO = MAIL = RCPT = 300.0
-DATA, DOT = 120.0, 600.0
-NO_DSN_BEYOND = "2.1.9"  # RFC 3463 X.1.9: a relayed message whose further way nobody reports
+DATA = 120.0
 QUIT = 5.0  # nothing depends on the answer
 
 
-class SmtpClient(ReplyEngine):
+class SmtpClient(Carrier):
     """One connection to a peer: `send` a transaction when `idle`, `collect` its outcomes."""
 
     def __init__(
@@ -65,72 +61,17 @@ class SmtpClient(ReplyEngine):
         itself `me` is us. `keep` is how many seconds an idle connection stays open. What is
         `ignored` counts as not offered.
         """
-        super().__init__(peer)
         self._ignored, self._lmtp = frozenset(ignored), lmtp
-        self.offer = self._offer()
-        """What the peer offers."""
-        self.exhausted = False
-        """Whether the peer takes no more messages now, and a new connection is wanted."""
+        super().__init__(peer, Offer(peer, ignored=self._ignored, final=lmtp), keep)
         self.secured = secured
-        self.transactions = 0
-        """How many were begun."""
-        self._me, self._login, self._loops, self._keep = me, login, loops, keep
+        self._me, self._login, self._loops = me, login, loops
         self._tls = tls
-        self._order: Transaction | None = None
-        self._leave = False
-        self._open: dict[str, ForwardPath] = {}  # forward-paths without an outcome
-        self._outcomes: list[Outcome] = []
         self._unclean = False  # a transaction is open that will not be completed
-        self._dot_sent = False
-        self._time_forgotten = False  # the peer knows nothing of DELIVERBY
         self._mails = 0  # MAIL commands that were taken
         self._begin_script(self._conversation())
 
-    # -- for the service --------------------------------------------------------------------------
-
-    def send(self, transaction: Transaction) -> None:
-        """Begin a transaction; on a connection that is not open yet it follows the greeting."""
-        assert not self._open, "one transaction at a time"
-        self._order = transaction
-        self._open = {path.address: path for path in transaction.forward_paths}
-        self.transactions += 1
-        self.idle = False
-
-    def quit(self) -> None:
-        """Leave when nothing is under way."""
-        self._leave = True
-        self.idle = False
-
-    def collect(self) -> list[Outcome]:
-        """Give the outcomes that have come since the last call."""
-        outcomes, self._outcomes = self._outcomes, []
-        return outcomes
-
-    @property
-    def leaving(self) -> bool:
-        """Whether it takes no further transaction."""
-        return self._leave or self.closed or self.died is not None
-
-    @property
-    def busy(self) -> bool:
-        """Whether a forward-path waits for its outcome."""
-        return bool(self._open)
-
-    # -- for the driver ---------------------------------------------------------------------------
-
-    def timed_out(self) -> None:
-        """Give up on a silent peer; an idle connection is closed politely."""
-        if self.idle:
-            self.quit()
-        else:
-            super().timed_out()
-
     def _offer(self, lines: Collection[str] = ()) -> Offer:
         return Offer(self.peer, lines, ignored=self._ignored, final=self._lmtp)
-
-    def _next_order(self) -> tuple[bool, object]:
-        order, self._order = self._order, None
-        return order is not None or self._leave, order
 
     # -- the conversation -------------------------------------------------------------------------
 
@@ -143,33 +84,14 @@ class SmtpClient(ReplyEngine):
             if not isinstance(failure, Refused | AuthTrouble | TlsTrouble | MailLoop):
                 return  # nobody is there to be told goodbye
         else:
-            while not self._leave:
-                yield from self._wait_for_order()
-                if self.died:
-                    return
+            yield from self._orders()
+            if self.died:
+                return
         self.timeout = QUIT
         try:
             yield b"QUIT\r\n"
         except Failure:
             pass
-
-    def _wait_for_order(self) -> Script:
-        self.idle = self._order is None and not self._leave
-        self.timeout = self._keep
-        try:
-            order = yield Wait.ORDER
-        except Failure:
-            return
-        if not isinstance(order, Transaction):
-            return
-        try:
-            if self._input:
-                raise ConnectionDied(f"{self.peer} spoke out of turn")
-            yield from self._transact(order)
-            self._leave = self._leave or self._mails >= self.offer.limit("MAILMAX", ANY)
-        except Failure as failure:
-            self.died = failure
-            self._settle_all(failure, elsewhere=True)
 
     # -- the session begins -----------------------------------------------------------------------
 
@@ -256,6 +178,7 @@ class SmtpClient(ReplyEngine):
         for path, _ in rest:
             full = TooManyRecipients(f"{self.peer} takes {mails_most} messages a connection")
             self._settle(path.address, full, elsewhere=True)
+        self._leave = self._leave or self._mails >= mails_most
 
     def _prepared(
         self, transaction: Transaction
@@ -324,8 +247,8 @@ class SmtpClient(ReplyEngine):
             # RFC 2920 3.1: the peer waits for a message that nobody is to get.
             yield from self._ask(b".\r\n", DOT)
             return
-        self._stream(self._until_dot(message))
-        yield from self._answers(accepted)
+        self._stream(self._until_last(dot_stuffed(message.chunks())))
+        yield from self._answers(accepted, each=self._lmtp)  # RFC 2033 4.2
 
     def _chunks(self, accepted: list[ForwardPath], message: Message) -> Script:
         """Send the message by BDAT (RFC 3030 2); a piece that is refused ends it."""
@@ -334,66 +257,10 @@ class SmtpClient(ReplyEngine):
             if last:
                 self._dot_sent, self._unclean = True, False
                 self._say(command + piece)
-                yield from self._answers(accepted)
+                yield from self._answers(accepted, each=self._lmtp)
                 return
             reply = yield from self._ask(command + piece, DOT)
             if reply.code != 250:
                 for path in accepted:
                     self._settle_reply(path.address, reply, "BDAT")
                 return
-
-    def _answers(self, accepted: list[ForwardPath]) -> Script:
-        """Hear what becomes of the message that was sent."""
-        self._listens_to_the_last = True
-        try:
-            reply = yield from self._ask(b"", DOT)
-            for path in accepted:
-                if path is not accepted[0] and self._lmtp:
-                    reply = yield from self._ask(b"", DOT)  # RFC 2033 4.2
-                self._settle_reply(path.address, reply, "the message")
-        except (ConnectionDied, TimedOut) as failure:
-            if not self._dot_sent:
-                raise
-            doubt = f"{failure.text} after the whole message was sent: possibly a duplicate"
-            self.died = type(failure)(doubt, status=failure.status)
-            self._settle_all(self.died, elsewhere=False)
-        finally:
-            self._listens_to_the_last = self._dot_sent = False
-
-    def _until_dot(self, message: Message) -> Iterator[bytes]:
-        held = b""
-        for chunk in dot_stuffed(message.chunks()):
-            if held:
-                yield held
-            held = chunk
-        self._dot_sent = True  # from here on the peer may have it all
-        yield held
-
-    # -- outcomes ---------------------------------------------------------------------------------
-
-    def _settle_reply(self, address: str, reply: Reply, to: str) -> None:
-        if reply.code == 250 and to == "the message":
-            status = reply.status or "2.0.0"
-            path = self._open.get(address)
-            asked = path is not None and "SUCCESS" in path.parameters.get("NOTIFY", "")
-            if self._time_forgotten or (asked and not self.offer.dsn):
-                status = NO_DSN_BEYOND  # RFC 3461 5.2.2: the word of success is ours to send
-            report = Report(address, RELAYED, status, self._said(reply, ""))
-            self._put(address, Outcome(report))
-            return
-        failure = self._refusal(reply, to)
-        self._settle(address, failure, elsewhere=not failure.permanent)
-        if reply.positive:
-            raise failure
-
-    def _settle(self, address: str, failure: Failure, *, elsewhere: bool) -> None:
-        self._put(address, Outcome(report_failure(address, failure), elsewhere))
-
-    def _settle_all(self, failure: Failure, *, elsewhere: bool) -> None:
-        for address in list(self._open):
-            self._settle(address, failure, elsewhere=elsewhere)
-        self._order = None
-
-    def _put(self, address: str, outcome: Outcome) -> None:
-        if self._open.pop(address, None) is not None:
-            self._outcomes.append(outcome)

@@ -151,10 +151,12 @@ def append(
             if mend and not new:
                 end = os.fstat(fd).st_size - 1
                 data = data if end < 0 or os.pread(fd, 1, end) == b"\n" else b"\0\n" + data
-            if _call(os.write, fd, data) != len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if sync:
-                _call(os.fsync, fd)
+            try:
+                if _call(os.write, fd, data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            finally:
+                if sync:  # whole lines of a write that was cut short too: readers believe them
+                    _call(os.fsync, fd)
         finally:
             os.close(fd)
     except OSError as error:

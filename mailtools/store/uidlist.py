@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable
 from io import FileIO
 
-from mailtools.errors import SystemTrouble
+from mailtools.errors import QueueFull, SystemTrouble
 from mailtools.store import disk, uidvalidity
 from mailtools.store.dotlock import DotLock
 from mailtools.store.maildir import Maildir
@@ -147,6 +147,18 @@ class UidList:
         answer.sort(key=_uid_of)
         self._given, self._answer = messages, answer
         return answer
+
+    def known(self, messages: list[Message]) -> list[tuple[int, Message]]:
+        """Give the messages that have a UID by now, where a full disk let `sync` give no others.
+
+        A UID that is not on disk might be given again, to another message (RFC 9051 2.3.1.1). So
+        the others must wait. Without any list all have to: raises QueueFull.
+        """
+        if self._file is None:
+            raise QueueFull(detail=f"{self.path} cannot be made: the disk is full")
+        records = self._records
+        pairs = [(records[m.unique].uid, m) for m in messages if m.unique in records]
+        return sorted(pairs, key=_uid_of)
 
     def refresh(self) -> bool:
         """Read what was appended, or all of a file that was replaced; tell whether it changed."""

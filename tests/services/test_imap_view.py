@@ -1,5 +1,6 @@
 """A selected mailbox while others deliver, rename, flag and remove: what is told, and when."""
 
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -298,6 +299,55 @@ def test_a_full_disk_is_said_and_nothing_appears(
     monkeypatch.setattr(disk, "_call", real)
     assert talk("NOOP") == ["a OK Noop completed"]
     assert list((maildir / "tmp").iterdir()) == []
+
+
+def test_a_full_disk_hides_what_has_no_uid_and_lets_the_rest_be_removed(
+    maildir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Talk(maildir)  # all three have their UIDs
+    deliver(maildir, 4)
+    real = disk._call
+
+    def full(function: Callable[..., Any], *arguments: Any) -> Any:
+        if function is os.write:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(function, *arguments)
+
+    monkeypatch.setattr(disk, "_call", full)
+    talk = Talk(maildir, "")
+    said = talk("SELECT INBOX")
+    assert "* 3 EXISTS" in said
+    assert said[-1].startswith("a OK ")
+    assert talk("NOOP") == ["a OK Noop completed"]
+    assert capfd.readouterr().err.count("hidden proto=imap") == 1
+    assert "* 1 FETCH (UID 1)" in talk("FETCH 1 UID")
+    talk("STORE 1 +FLAGS.SILENT (\\Deleted)")
+    assert talk("EXPUNGE") == ["* 1 EXPUNGE", "a OK Expunge completed"]
+    monkeypatch.setattr(disk, "_call", real)
+    assert "* 3 EXISTS" in talk("NOOP")
+    assert "* 3 FETCH (UID 4)" in talk("FETCH 3 UID")
+
+
+def test_a_move_on_a_full_disk_is_done_and_names_no_uid(
+    maildir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = Talk(maildir)
+    talk("CREATE Trash")
+    talk("STATUS Trash (MESSAGES)")
+    real = disk._call
+
+    def full(function: Callable[..., Any], *arguments: Any) -> Any:
+        if function is os.write:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(function, *arguments)
+
+    monkeypatch.setattr(disk, "_call", full)
+    said = talk("UID MOVE 2 Trash")
+    assert said[:2] == ["* OK Moved", "* 2 EXPUNGE"]
+    assert said[-1] == "a OK Move completed"
+    assert "* STATUS Trash (MESSAGES 0)" in talk("STATUS Trash (MESSAGES)")
+    monkeypatch.setattr(disk, "_call", real)
+    assert "* STATUS Trash (MESSAGES 1)" in talk("STATUS Trash (MESSAGES)")
 
 
 def test_a_large_message_goes_out_in_pieces(maildir: Path) -> None:

@@ -96,10 +96,12 @@ class Incoming:
         self._appending.write(self._reader.feed(data, last=not self.left))
 
     def commit(self) -> str:
-        """Put all messages in the mailbox; give the APPENDUID code (RFC 4315 3)."""
-        uidvalidity, uids = self._appending.commit()
+        """Put all messages in the mailbox; give the APPENDUID code (RFC 4315 3) and a space.
 
-        return f"[APPENDUID {uidvalidity} {write_numbers(uids).decode()}]"
+        Without a code where one of them was removed again by now.
+        """
+        uidvalidity, uids = self._appending.commit()
+        return "" if 0 in uids else f"[APPENDUID {uidvalidity} {write_numbers(uids).decode()}] "
 
     def abort(self) -> None:
         """Throw all away."""

@@ -288,7 +288,7 @@ def _placed(place: Callable[[Sequence[int], str], Copied], chosen: list[int], na
 
 
 def _copy_code(copied: Copied) -> str:
-    if not copied.sources:
+    if not copied.sources or 0 in copied.targets:  # one is gone again, or has no UID yet
         return ""
     sources, targets = write_numbers(copied.sources), write_numbers(copied.targets)
     return f"[COPYUID {copied.uidvalidity} {sources.decode()} {targets.decode()}] "

@@ -274,7 +274,7 @@ class ImapServer(Engine):
                 incoming.abort()
                 raise
             yield b""
-            return f"{incoming.commit()} Append completed"
+            return f"{incoming.commit()}Append completed"
 
         self._stream(self._answer_with(tag, finish(), "all"))
 

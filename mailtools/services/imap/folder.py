@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable
 
-from mailtools.errors import NoSuchFolder, NoSuchMessage
+from mailtools import log
+from mailtools.errors import NoSuchFolder, NoSuchMessage, QueueFull
 from mailtools.store import disk
 from mailtools.store.keywords import Keywords
 from mailtools.store.maildir import Maildir
@@ -32,20 +33,49 @@ class Folder:
         self._keywords = Keywords(self.uidlist)
         self._words: dict[str, tuple[str, ...]] = {}
         self._names: list[str] | None = None
+        self._shown: list[tuple[int, Message]] = []  # on a full disk
+        self._hidden = 0
 
     def messages(self) -> list[tuple[int, Message]]:
         """List UIDs and messages, in order; the same list while nothing has changed.
 
-        Raises NoSuchFolder where the folder was removed.
+        On a full disk those that have no UID yet are left out: what is there can be read, and
+        removed. Raises NoSuchFolder where the folder was removed.
         """
+        listed = self._list()
+        try:
+            found = self.uidlist.sync(listed)
+        except QueueFull as failure:
+            return self._known(listed, failure)
+        self._hidden = 0
+        return found
+
+    def _known(self, listed: list[Message], failure: QueueFull) -> list[tuple[int, Message]]:
+        found = self.uidlist.known(listed)
+        hidden = len(listed) - len(found)
+        if hidden != self._hidden:
+            self._hidden = hidden
+            path, why = self.maildir.path, failure.detail or failure.text
+            log.event("hidden", proto="imap", folder=path, messages=hidden, reason=why)
+        if found != self._shown:
+            self._shown = found
+        return self._shown
+
+    def _list(self) -> list[Message]:
         listed = self.maildir.messages()
         if not listed and not self.maildir.exists:
             raise NoSuchFolder("The mailbox was removed")
-        return self.uidlist.sync(listed)
+        return listed
 
-    def uids_of(self, messages: Iterable[Message]) -> list[int]:
-        """Give messages that have just come their UIDs; one that is gone already has 0."""
-        self.messages()
+    def uids_of(self, messages: Iterable[Message], *, all_: bool = True) -> list[int]:
+        """Give messages that have just come their UIDs; one that is gone already has 0.
+
+        Raises QueueFull; unless it must be `all_`: then what gets no UID on a full disk has 0 too.
+        """
+        if all_:
+            self.uidlist.sync(self._list())
+        else:
+            self.messages()
         records = (self.uidlist.record(message.unique) for message in messages)
         return [record.uid if record else 0 for record in records]
 

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Literal
 
-from mailtools.errors import NoSuchMessage
+from mailtools.errors import NoSuchMessage, QueueFull
 from mailtools.protocol.imap.search_keys import Key
 from mailtools.protocol.imap.values import Change, Changed, Copied, Counted, Expunged, Keywords
 from mailtools.services.imap.folder import KEYWORD_LETTERS, SYSTEM_LETTERS, Folder
@@ -98,6 +98,8 @@ class ImapView:
                     self._recent.add(uid)
                 except NoSuchMessage:
                     self._gone.add(uid)
+                except QueueFull:
+                    pass  # no room for the name: it stays new, and can be read
             self._messages[uid] = message
             self._told[uid] = message.flags
             self.uids.append(uid)
@@ -218,7 +220,7 @@ class ImapView:
             if made:
                 target.maildir.sync()
                 self._folder.maildir.sync()
-        placed = target.uids_of(made)
+        placed = target.uids_of(made, all_=False)
         return Copied(target.uidlist.uidvalidity, sources, placed, len(sources) < len(uids))
 
     def _letters_there(self, message: Message, target: Folder) -> str:

@@ -17,6 +17,11 @@ SEED = {
     "cur/1700000002.M1P1R1.h,S=4,W=6:2,": SECOND,
     "cur/1700000003.M1P1R1.h,S=4,W=6:2,": THIRD,
 }
+FOURTH, FIFTH = b"g\nh\n", b"i\nj\n"
+NEW = {
+    "cur/1700000004.M1P1R1.h,S=4,W=6:2,F": FOURTH,
+    "cur/1700000005.M1P1R1.h,S=4,W=6:2,R": FIFTH,
+}
 LATE = "cur/1600000000.M1P1R1.h,S=0,W=0:2,"  # sorts first: it would take a UID that is free
 HEADER = "3 V1700000000 N9 G0123456789abcdef0123456789abcdef\n"
 
@@ -49,6 +54,12 @@ class Client:
             said += piece
         return said.decode()
 
+    def tell_new(self) -> None:
+        """Say which UIDs above 8 are shown, with the flag of each."""
+        self._engine.receive(b"a UID FETCH 9:* FLAGS\r\n")
+        for uid, flag in re.findall(r"UID (\d+) FLAGS \(\\(Flagged|Answered)", self._drain()):
+            self._say(f"shown {uid} {flag}")
+
     def do(self, tag: str, command: bytes) -> bool:
         """Send a command; its answer is OK (True), or a NO that blames nobody but this host."""
         self._engine.receive(tag.encode() + b" " + command + b"\r\n")
@@ -79,6 +90,31 @@ def move_and_expunge(folder: Path, say: Say) -> None:
         client.do("expunge", b"UID EXPUNGE 8")
 
 
+def read_and_remove(folder: Path, say: Say) -> None:
+    """Two deliveries have no UIDs yet; what has one can be read and removed whatever fails."""
+    client = Client(folder, say)
+    if client.do("select", b"SELECT INBOX"):
+        client.tell_new()
+        client.do("delete", b"UID STORE 8 +FLAGS.SILENT (\\Deleted)")
+        client.do("expunge", b"UID EXPUNGE 8")
+
+
+def prepare_new(folder: Path) -> None:
+    prepare(folder)
+    for name, text in NEW.items():
+        (folder / name).write_bytes(text)
+
+
+def check_new(folder: Path, said: list[str]) -> None:
+    check(folder, said)
+    inbox = messages(folder)
+    assert {FOURTH, FIFTH} <= {text for text, _ in inbox.values()}
+    for line in said:
+        if line.startswith("shown"):
+            _, uid, flag = line.split()
+            assert inbox[int(uid)] == {"Flagged": (FOURTH, "F"), "Answered": (FIFTH, "R")}[flag]
+
+
 def messages(folder: Path) -> dict[int, tuple[bytes, str]]:
     """Text and flags by UID."""
     (folder / "dovecot-uidlist.lock").unlink(missing_ok=True)  # its holder is dead
@@ -98,7 +134,7 @@ def messages(folder: Path) -> dict[int, tuple[bytes, str]]:
 def check(folder: Path, said: list[str]) -> None:
     inbox, archive = messages(folder), messages(folder / ".Archive")
     both = [text for text, _ in (*inbox.values(), *archive.values())]
-    assert set(both) <= {FIRST, SECOND, THIRD, TEXT}, "half a message is seen"
+    assert set(both) <= {FIRST, SECOND, THIRD, FOURTH, FIFTH, TEXT}, "half a message is seen"
     assert FIRST in both
     assert SECOND in both
     done = {line.split()[0]: line.split()[1:] for line in said}
@@ -108,7 +144,8 @@ def check(folder: Path, said: list[str]) -> None:
         assert inbox[3] == (FIRST, "R")
     if "move" in done:
         assert 5 not in inbox
-        assert archive[int(done["move"][2])] == (SECOND, "")
+        assert (SECOND, "") in archive.values()
+        assert not done["move"] or archive[int(done["move"][2])] == (SECOND, "")
     if "delete" in done and "expunge" not in done and 8 in inbox:
         assert inbox[8] == (THIRD, "T")
     if "delete" in done and "expunge" in done:
@@ -117,6 +154,7 @@ def check(folder: Path, said: list[str]) -> None:
 
 SCENARIOS = [
     Scenario("imap-append", prepare, append_and_store, check, stops=8),
+    Scenario("imap-new", prepare_new, read_and_remove, check_new, stops=6),
     # A rename is atomic: one of its two folders is enough, but file systems differ in which.
     Scenario("imap-move", prepare, move_and_expunge, check, stops=9, spare={".Archive/cur": 1}),
 ]

@@ -49,6 +49,7 @@ class Bench:
     ignored: dict[str, tuple[str, ...]] = field(default_factory=dict)
     families: Families | None = None
     signing: Signing | None = None
+    dns_timeout: float = 0.5
 
     def __post_init__(self) -> None:
         self.loop = Loop()
@@ -57,7 +58,7 @@ class Bench:
         self._relay: Relay | None = None
 
     def resolver(self) -> Resolver:
-        return Resolver(self.dns.at, timeout=0.5, attempts=1)
+        return Resolver(self.dns.at, timeout=self.dns_timeout, attempts=1)
 
     @property
     def relay(self) -> Relay:

@@ -131,8 +131,13 @@ class Taker:
         port: int = 0,
         gate: int = 0,
         offers: Sequence[str] = ("PIPELINING", "8BITMIME"),
+        patience: float = PATIENCE,
     ) -> None:
-        """With `gate`, the answer to each message waits until so many messages are there."""
+        """With `gate`, the answer to each message waits until so many messages are there.
+
+        `patience`: seconds that it waits for anything.
+        """
+        self._patience = patience
         self._hello = "\r\n".join(["250-taker", *(f"250-{offer}" for offer in offers), "250 HELP"])
         self._server = socket.create_server((host, port), backlog=1000)
         self.port: int = self._server.getsockname()[1]
@@ -154,10 +159,10 @@ class Taker:
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown(socket.SHUT_RDWR)
-        self._accepting.join(PATIENCE)
+        self._accepting.join(self._patience)
         self._server.close()
         for thread in self._threads:
-            thread.join(PATIENCE)
+            thread.join(self._patience)
 
     def _accept(self) -> None:
         while True:
@@ -176,7 +181,7 @@ class Taker:
             self.most_open = max(self.most_open, self.open)
         try:
             with sock, sock.makefile("rb") as lines:
-                sock.settimeout(PATIENCE)
+                sock.settimeout(self._patience)
                 sock.sendall(b"220 taker\r\n")
                 self._talk(sock, lines)
         except OSError:
@@ -189,7 +194,7 @@ class Taker:
         sender, paths = "", []
         for line in lines:
             verb = line[:4].upper()
-            if verb == b"EHLO":
+            if verb in (b"EHLO", b"LHLO"):
                 sock.sendall(f"{self._hello}\r\n".encode())
                 continue
             if verb == b"MAIL":
@@ -201,7 +206,7 @@ class Taker:
                 pieces = list(iter(lines.readline, b".\r\n"))
                 self.arrived.set()
                 if self.gate:
-                    self.gate.wait(PATIENCE)
+                    self.gate.wait(self._patience)
                 with self._lock:
                     self.messages.append((sender, paths, b"".join(pieces)))
             elif verb == b"QUIT":

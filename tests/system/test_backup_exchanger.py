@@ -4,6 +4,7 @@ Two hosts of mailtools in network namespaces: mx1 of example.net, and mx2, a bac
 last one.
 """
 
+import shutil
 import smtplib
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import BIN, Site, wait_for_line
 from netns import HERE, THERE, can_make_namespaces, inside, two_namespaces
+from smtpsink import Taker
 
 ZONE = {
     "example.net": {"MX": ["30 mx3.example.net.", "20 mx2.example.org.", "10 mx1.example.net."]},
@@ -159,6 +161,24 @@ def test_strangers_may_write_to_relay_domains_only(gateway: Site) -> None:
     assert [code for code, _ in found] == [250, 550, 250, 550, 550, 250, 550]
     assert found[1][1].startswith(b"5.1.1")
     assert found[3][1].startswith(b"5.7.1")
+
+
+@pytest.mark.skipif(not shutil.which("swaks"), reason="needs swaks")
+def test_what_swaks_brings_goes_on_by_lmtp(gateway: Site) -> None:
+    server = gateway.listen("smtpd-accept")
+    with Taker() as store:
+        gateway.set("transports", f"example.net:relay-send --lmtp --via 127.0.0.1:{store.port}")
+        for to, code in (("bob+lists@example.net", 0), ("who@example.net", 24)):
+            done = subprocess.run(
+                ["swaks", "--server", f"{server.host}:{server.port}", "--helo", "x.example.edu",
+                 "--from", "carol@example.edu", "--to", to, "--body", "by swaks"],
+                capture_output=True, check=False, timeout=60,
+            )  # fmt: skip
+            assert done.returncode == code, done.stdout
+        assert gateway.run("queue-run").returncode == 0
+    ((sender, paths, text),) = store.messages
+    assert (sender, paths) == ("carol@example.edu", ["bob+lists@example.net"])
+    assert b"by swaks" in text
 
 
 def test_transports_and_routes_alone_open_no_door(gateway: Site) -> None:

@@ -12,6 +12,7 @@ from mailtools.trust.tags import BadRecord
 
 AGE_MOST = 31557600  # seconds, RFC 8461 3.2
 POLICY_MOST = 65536  # octets of a policy, RFC 8461 3.3 recommends 64 kB
+ID_SIZE = 20  # of the 32 letters that an id may have
 PATTERNS_MOST = 1000  # mx lines: ours
 
 _id = re.compile(r"[A-Za-z0-9]{1,32}\Z")
@@ -128,6 +129,16 @@ def _policy(values: dict[str, str], patterns: list[str]) -> StsPolicy:
     if len(patterns) > PATTERNS_MOST:
         raise BadRecord(f"the policy has {len(patterns)} mx")
     return StsPolicy(mode, tuple(patterns), min(int(age), AGE_MOST))
+
+
+def policy_id(policy: StsPolicy) -> str:
+    """Give the id to publish with a policy: it follows from what it says, so it changes with it.
+
+    RFC 8461 3.1: an id stands for one instance of the policy; there is no order among them.
+    """
+    import hashlib  # only where a policy is published
+
+    return hashlib.sha256(format_sts_policy(policy)).hexdigest()[:ID_SIZE]
 
 
 def format_sts_policy(policy: StsPolicy) -> bytes:

@@ -195,8 +195,9 @@ authorities that issue them, PEM. Clients are asked for one while an account has
 cert; one that is not of this file ends the handshake.
 plaintext-login | flag | no | smtpd-accept, pop3d, imapd | Whether passwords are taken without \
 TLS (never on a network that others can read).
-cram-md5 | flag | no | smtpd-accept, pop3d, imapd | Whether CRAM-MD5 is offered to old clients, after \
-all else, where the secrets of all accounts are {PLAIN} or {CRAM-MD5}: others break those easily.
+cram-md5 | flag | no | smtpd-accept, pop3d, imapd | Whether CRAM-MD5 is offered to old clients, \
+after all else, where the secrets of all accounts are {PLAIN} or {CRAM-MD5}: who listens or \
+steals the file breaks those easily.
 """
 
 

@@ -144,7 +144,7 @@ class FakeAuthority:
     """alice's password is secret."""
 
     def authenticate(self, credentials: sasl.Credentials) -> str:
-        if credentials == sasl.Password("alice", "secret"):
+        if credentials[:2] == ("alice", "secret"):
             return "alice"
         raise BadCredentials
 

@@ -160,7 +160,7 @@ def test_a_stranger_reads_and_removes_over_stls(secure_site: Site, authority: An
     pop.quit()
     assert [path.name for path in (maildir / "new").iterdir()] == ["1700000001.M1P1R1.h"]
     line = server.log_line("authenticated ")
-    assert "proto=pop3" in line
+    assert "proto=pop3 mech=PLAIN tls=TLSv1.3" in line
     assert "open sesame" not in line
     assert "removed=1" in server.log_line("closed ")
 

@@ -21,7 +21,7 @@ from conftest import Server, Site
 MESSAGE = b"From: alice@example.org\r\nTo: bob@example.org\r\nSubject: hello\r\n\r\nbody\r\n"
 TOKEN = "ya29." + "t" * 800
 SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-1")
-SECRETS = ("PLAIN", "LOGIN", *SCRAM)
+SECRETS = ("PLAIN", "LOGIN", "CRAM-MD5", *SCRAM)
 ALL = (*SECRETS, "OAUTHBEARER", "XOAUTH2", "EXTERNAL")
 
 
@@ -59,6 +59,7 @@ def gate(tmp_path_factory: pytest.TempPathFactory, authority: Any) -> Iterator[G
     with (site.etc / "accounts").open("a") as file:
         file.write(f"alice:{{PLAIN}}secret::::::cert=sha256:{fingerprint}\n")
     site.set("tls-clients", str(ca))
+    site.set("cram-md5", "yes")
     program = site.root / "token"
     program.write_text(
         f"#!/bin/sh\n[ \"$(tr '\\0' ' ' <&3 | cut -d' ' -f1,2)\" = 'alice {TOKEN}' ]\n"
@@ -195,7 +196,7 @@ def test_mbsync(gate: Gate, tmp_path: Path, scheme: str, mechanism: str) -> None
 # -- swaks ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "CRAM-MD5"])
 @pytest.mark.parametrize(("scheme", "tls"), [("smtp", "--tls"), ("smtps", "--tls-on-connect")])
 def test_swaks(gate: Gate, scheme: str, tls: str, mechanism: str) -> None:
     before = gate.queued()
@@ -284,12 +285,14 @@ def test_python_logs_in_by_its_own_choice(gate: Gate) -> None:
         assert smtp.auth("LOGIN", smtp.auth_login, initial_response_ok=True)[0] == 235
     with smtplib.SMTP("localhost", gate.port("smtp"), timeout=30) as smtp:
         smtp.starttls(context=context(gate))
-        assert smtp.login("alice", "secret")[0] == 235
+        assert smtp.login("alice", "secret")[0] == 235  # by CRAM-MD5, its first choice
     pop = poplib.POP3("localhost", gate.port("pop3"), timeout=30)
     pop.stls(context=context(gate))
     pop.user("alice")
     assert pop.pass_("secret").startswith(b"+OK")
     pop.quit()
+    with imaplib.IMAP4_SSL("localhost", gate.port("imaps"), ssl_context=context(gate)) as imap:
+        assert imap.login_cram_md5("alice", "secret")[0] == "OK"
 
 
 @pytest.mark.parametrize(("scheme", "code"), [("smtp", 55), ("pop3", 67), ("imap", 67)])

@@ -88,7 +88,7 @@ default_internal_user = nobody
 default_login_user = nobody
 default_internal_group = nogroup
 auth_failure_delay = 0
-auth_mechanisms = plain login scram-sha-1 scram-sha-256
+auth_mechanisms = plain login scram-sha-1 scram-sha-256 cram-md5
 service anvil {{
   chroot =
 }}
@@ -138,7 +138,7 @@ def dovecot() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-MECHANISMS = ("scram-sha-256", "scram-sha-1", "plain", "login")
+MECHANISMS = ("scram-sha-256", "scram-sha-1", "plain", "login", "cram-md5")
 
 
 @needs_postfix
@@ -177,6 +177,7 @@ def test_postfix_logs_in_at_ours(
     if mechanism != "login" and not any(Path("/usr/lib").glob("*/sasl2/libscram.so")):
         pytest.skip("needs the modules of Cyrus SASL")
     secure_site.account("alice")
+    secure_site.set("cram-md5", "yes")
     server: Server = secure_site.listen("smtpd-accept", "--submission")
     ca = Path(f"/tmp/mailtools-ca-{os.getpid()}.pem")
     shutil.copy(trusting["SSL_CERT_FILE"], ca)

@@ -62,7 +62,7 @@ class Site:
         self.trouble: Failure | None = None
 
     def authenticate(self, credentials: sasl.Credentials) -> str:
-        if credentials == sasl.Password("alice", "open sesame"):
+        if credentials[:2] == ("alice", "open sesame"):
             return "alice"
         raise BadCredentials
 

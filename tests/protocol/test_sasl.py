@@ -1,12 +1,14 @@
 """SASL: the RFCs' own examples, what clients send, and both halves against each other."""
 
+import hmac
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mailtools.errors import AuthTrouble, BadCredentials, BadParameter, BadSyntax, Failure
 from mailtools.protocol.sasl import client as sasl_client
-from mailtools.protocol.sasl import scram, wire
+from mailtools.protocol.sasl import cram, scram, wire
 from mailtools.protocol.sasl import server as sasl
 
 CLIENT_NONCE = {"SCRAM-SHA-1": "fyko+d2lbbFgONRv9qkxdawL", "SCRAM-SHA-256": "rOprNGfwEbeRWgbNEkqO"}
@@ -57,6 +59,10 @@ class Book:
         name = wire.HASHES[mechanism]
         secret = self.password if login == self.login else "nobody's"
         return scram.derive(secret, self.salt, self.rounds, name)
+
+    def cram_contexts(self, login):
+        secret = self.password if login == self.login else "nobody's"
+        return cram.contexts(secret.encode())
 
 
 def run(exchange, *responses):
@@ -166,7 +172,7 @@ def test_xoauth2_and_external():
     book = Book()
     assert run(sasl.start("XOAUTH2", book), b"user=user\x01auth=Bearer t0ken\x01\x01") == [None]
     assert run(sasl.start("EXTERNAL", book), b"") == [None]
-    assert book.asked == [sasl.Token("user", "t0ken"), sasl.External("")]
+    assert book.asked == [sasl.Token("user", "t0ken", "XOAUTH2"), sasl.External("")]
 
 
 def test_an_unknown_mechanism_is_504():
@@ -201,6 +207,29 @@ def test_scram_refuses_what_it_does_not_understand(first):
         sasl.start("SCRAM-SHA-256", Book()).respond(first)
 
 
+def test_cram_md5_follows_the_rfcs_example():  # RFC 2195 2
+    challenge = b"<1896.697170952@postoffice.reston.mci.net>"
+    client = sasl_client.start("CRAM-MD5", "tim", "tanstaaftanstaaf")
+    assert client.initial is None
+    proof = "b913a602c7eda7a495b4e6e7334d3890"
+    assert client.respond(challenge) == f"tim {proof}".encode()
+    assert cram.digest(cram.contexts(b"tanstaaftanstaaf"), challenge) == proof
+
+
+@given(password=st.binary(max_size=200), challenge=st.binary(max_size=200))
+def test_cram_md5_is_hmac(password, challenge):
+    wanted = hmac.digest(password, challenge, "md5").hex()
+    assert cram.digest(cram.contexts(password), challenge) == wanted
+
+
+@pytest.mark.parametrize("response", [b"", b"user", b"user ", b"user " + b"0" * 32, b"\xff x"])
+def test_cram_md5_without_a_proof_is_refused(response):
+    exchange = sasl.start("cram-md5", Book(), nonce="abc")
+    assert exchange.respond(None) == b"<abc@localhost>"
+    with pytest.raises((BadCredentials, BadSyntax)):
+        exchange.respond(response)
+
+
 printable = st.text(
     st.characters(codec="utf-8", categories=("L", "N", "P"), max_codepoint=0x24F), min_size=1
 )
@@ -223,7 +252,7 @@ def test_our_client_logs_in_at_our_server(login, password, name):
 
 
 @given(
-    name=st.sampled_from(("PLAIN", "LOGIN", "SCRAM-SHA-1", "XOAUTH2", "OAUTHBEARER")),
+    name=st.sampled_from(("PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "XOAUTH2", "OAUTHBEARER")),
     responses=st.lists(
         st.binary() | st.sampled_from([b"n,,n=user,r=abc", b"n,a=,\x01"]), min_size=3
     ),

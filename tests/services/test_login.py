@@ -33,15 +33,18 @@ def talk(login, mechanism, user, password):
 
 
 SCRAM = passwords.make("secret", "SCRAM-SHA-256")
+CRAM = passwords.make("secret", "CRAM-MD5")
 
 
-@pytest.mark.parametrize("secret", ["{PLAIN}secret", SCRAM])
+@pytest.mark.parametrize("secret", ["{PLAIN}secret", SCRAM, CRAM])
 @pytest.mark.parametrize("mechanism", sasl_client.BY_PASSWORD)
 @pytest.mark.parametrize("user", ["bob", "Bob@Example.org"])
 def test_every_mechanism_opens_with_the_password_alone(site, secret, mechanism, user):
     login = Login(site(bob=secret), service="imap")
-    if secret == SCRAM and mechanism == "SCRAM-SHA-1":
+    if secret == SCRAM and mechanism in ("SCRAM-SHA-1", "CRAM-MD5"):
         pytest.skip("its keys are SHA-256's")
+    if secret == CRAM and mechanism.startswith("SCRAM"):
+        pytest.skip("its keys are HMAC-MD5's")
     assert talk(login, mechanism, user, "secret") == "bob"
     with pytest.raises(BadCredentials):
         talk(login, mechanism, user, "Secret")
@@ -67,6 +70,23 @@ def test_scram_is_offered_only_where_everybody_can_use_it(site):
     assert offered(Accounts(accounts.path)) == both
     assert offered(Accounts(accounts.path, elsewhere=Elsewhere("/bin/false"))) == ("PLAIN", "LOGIN")
     assert offered(site()) == ("PLAIN", "LOGIN")
+
+
+def test_cram_md5_is_offered_last_where_it_is_wanted_and_everybody_can_use_it(site):
+    def offered(**secrets):
+        return Accounts(site(**secrets).path, cram_md5=True).mechanisms()
+
+    all_of_them = ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN", "CRAM-MD5")
+    assert offered(bob="{PLAIN}x", carol="!") == all_of_them
+    assert offered(bob="{PLAIN}x", carol=CRAM) == ("PLAIN", "LOGIN", "CRAM-MD5")
+    assert offered(bob=CRAM, carol=SCRAM) == ("PLAIN", "LOGIN")
+    assert Accounts(site(bob=CRAM).path).mechanisms() == ("PLAIN", "LOGIN")
+
+
+def test_a_cram_md5_secret_that_is_torn_is_trouble_not_a_wrong_password(site):
+    login = Login(site(bob=CRAM[:-2]), service="imap")
+    with pytest.raises(AuthTrouble):
+        talk(login, "CRAM-MD5", "bob", "secret")
 
 
 def test_an_unknown_login_looks_like_a_known_one_to_scram(site):
@@ -102,12 +122,14 @@ def test_a_certificate_opens_where_there_is_one(site):
 
 
 def test_each_attempt_is_a_line_without_the_password(site, capfd):
-    login = Login(site(bob="{PLAIN}secret"), service="imap", address="192.0.2.7")
+    login = Login(site(bob="{PLAIN}secret"), service="imap", address="192.0.2.7", tls="TLSv1.3")
     login.authenticate(sasl.Password("bob", "secret"))
+    talk(login, "SCRAM-SHA-256", "bob", "secret")
     with pytest.raises(BadCredentials):
         login.authenticate(sasl.Password("bob\nx", "hunter2"))
     assert capfd.readouterr().err.splitlines() == [
-        "authenticated user=bob rip=192.0.2.7 proto=imap",
+        "authenticated user=bob rip=192.0.2.7 proto=imap mech=PLAIN tls=TLSv1.3",
+        "authenticated user=bob rip=192.0.2.7 proto=imap mech=SCRAM-SHA-256 tls=TLSv1.3",
         'auth-failed user="bob?x" rip=192.0.2.7 proto=imap',
     ]
 

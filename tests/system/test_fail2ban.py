@@ -87,7 +87,7 @@ def test_each_failure_is_found_with_its_true_address(logged: list[str], tmp_path
 @pytest.mark.parametrize(
     "line",
     [
-        "imapd[7]: authenticated user=bob rip=192.0.2.7 proto=imap",
+        "imapd[7]: authenticated user=bob rip=192.0.2.7 proto=imap mech=PLAIN tls=TLSv1.3",
         "imapd[7]: auth-delayed user=bob rip=192.0.2.7 proto=imap reason=throttled",
         'smtpd-accept[7]: refused at=ehlo said="auth-failed user=x rip=192.0.2.7 proto=imap"',
         'imapd[7]: auth-failed user="x rip=192.0.2.7 proto=imap"',

@@ -1,7 +1,8 @@
 """SASL mechanisms for servers, sans-IO (RFC 4422): responses in, challenges out.
 
 PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login, with Outlook's initial data), SCRAM-SHA-256 and
-SCRAM-SHA-1 (RFC 5802, RFC 7677), OAUTHBEARER (RFC 7628), XOAUTH2 and EXTERNAL (RFC 4422 A).
+SCRAM-SHA-1 (RFC 5802, RFC 7677), OAUTHBEARER (RFC 7628), XOAUTH2, EXTERNAL (RFC 4422 A) and, for
+old clients, CRAM-MD5 (RFC 2195).
 SMTP, POP3, IMAP and ManageSieve share this. The -PLUS variants are left out: Python's ssl cannot
 give the channel binding that TLS 1.3 needs (RFC 9266). The client's half is `client.py`; what
 engines need before anybody logs in is in `wire.py`.
@@ -26,7 +27,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from mailtools.errors import BadCredentials, BadParameter, BadSyntax
 from mailtools.protocol.sasl import scram
 from mailtools.protocol.sasl.scram import ScramKeys
-from mailtools.protocol.sasl.wire import HASHES, encode
+from mailtools.protocol.sasl.wire import CRAM, HASHES, encode
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -38,19 +39,22 @@ class Password(NamedTuple):
     login: str
     password: str
     authorize_as: str = ""
+    mechanism: str = "PLAIN"
 
 
 class Proven(NamedTuple):
-    """A login that proved by SCRAM to know its password."""
+    """A login that proved by SCRAM or CRAM-MD5 to know its password."""
 
     login: str
     authorize_as: str = ""
+    mechanism: str = ""
 
 
 class Disproved(NamedTuple):
-    """A login whose SCRAM proof was wrong: only there to be refused, and noted."""
+    """A login whose proof was wrong: only there to be refused, and noted."""
 
     login: str
+    mechanism: str = ""
 
 
 class Token(NamedTuple):
@@ -58,12 +62,14 @@ class Token(NamedTuple):
 
     login: str
     token: str
+    mechanism: str = "OAUTHBEARER"
 
 
 class External(NamedTuple):
     """Whoever the TLS client certificate names; `authorize_as` is "" or the identity asked for."""
 
     authorize_as: str
+    mechanism: str = "EXTERNAL"
 
 
 Credentials = Password | Proven | Disproved | Token | External
@@ -80,6 +86,9 @@ class Authority(Protocol[T_co]):
 
         An unknown login must look like a known one until the proof fails.
         """
+
+    def cram_contexts(self, login: str) -> bytes:
+        """Give what CRAM-MD5 checks `login` by (cram.py), where it has none 32 random octets."""
 
 
 Steps = Generator[bytes, bytes, T]
@@ -117,11 +126,13 @@ def start(mechanism: str, authority: Authority[T], *, nonce: str = "") -> Exchan
     """Begin an exchange; raise BadParameter (504) for a mechanism we do not have.
 
     Whether it may be used now (PLAINTEXT ones need TLS) is the engine's to check before.
-    `nonce` is SCRAM's; made at random where it is not given.
+    `nonce` is SCRAM's and CRAM-MD5's; made at random where it is not given.
     """
     name = mechanism.upper()
     if name in HASHES:
         return Exchange(_scram(authority, name, nonce or make_nonce()))
+    if name == CRAM:
+        return Exchange(_cram(authority, nonce or make_nonce()))
     steps: Callable[[Authority[T]], Steps[T]] | None = {
         "PLAIN": _plain,
         "LOGIN": _login,
@@ -155,7 +166,7 @@ def _plain(authority: Authority[T]) -> Steps[T]:
 def _login(authority: Authority[T]) -> Steps[T]:
     login = yield b"Username:"
     password = yield b"Password:"
-    return authority.authenticate(Password(_login_name(_text(login)), _text(password)))
+    return authority.authenticate(Password(_login_name(_text(login)), _text(password), "", "LOGIN"))
 
 
 def _external(authority: Authority[T]) -> Steps[T]:
@@ -190,16 +201,33 @@ def _scram(authority: Authority[T], name: str, nonce: str) -> Steps[T]:
     try:
         signature = scram.check(keys, auth_message, _base64(proof), hash_name)
     except BadCredentials:
-        authority.authenticate(Disproved(login))
+        authority.authenticate(Disproved(login, name))
         raise
-    identity = authority.authenticate(Proven(login, authorize_as))
+    identity = authority.authenticate(Proven(login, authorize_as, name))
     yield b"v=" + encode(signature)  # the peer answers with an empty line
     return identity
 
 
+def _cram(authority: Authority[T], nonce: str) -> Steps[T]:
+    import hmac
+
+    from mailtools.protocol.sasl import cram  # rare: off by default
+
+    challenge = f"<{nonce}@localhost>".encode()  # a Message-ID by its grammar, RFC 2195 2
+    login, blank, proof = _text((yield challenge)).rpartition(" ")
+    if not blank:
+        raise BadSyntax("CRAM-MD5 takes login and digest (RFC 2195 2)")
+    login = _login_name(login)
+    wanted = cram.digest(authority.cram_contexts(login), challenge)
+    if not hmac.compare_digest(wanted.encode(), proof.lower().encode()):
+        authority.authenticate(Disproved(login, CRAM))
+        raise BadCredentials
+    return authority.authenticate(Proven(login, "", CRAM))
+
+
 def _xoauth2(authority: Authority[T]) -> Steps[T]:
     # "user=" login ^A "auth=Bearer " token ^A ^A, as the large providers define it
-    return (yield from _bearer(authority, _text((yield b"")).split("\x01"), ""))
+    return (yield from _bearer(authority, _text((yield b"")).split("\x01"), "", "XOAUTH2"))
 
 
 def _oauthbearer(authority: Authority[T]) -> Steps[T]:
@@ -212,16 +240,16 @@ def _oauthbearer(authority: Authority[T]) -> Steps[T]:
         login = scram.unescape_name(login)
     except ValueError:
         raise BadSyntax("Bad login in OAUTHBEARER") from None
-    return (yield from _bearer(authority, pairs, login))
+    return (yield from _bearer(authority, pairs, login, "OAUTHBEARER"))
 
 
-def _bearer(authority: Authority[T], pairs: list[str], login: str) -> Steps[T]:
+def _bearer(authority: Authority[T], pairs: list[str], login: str, name: str) -> Steps[T]:
     said = dict(pair.partition("=")[::2] for pair in pairs if pair)
     scheme, _, token = said.get("auth", "").partition(" ")
     if scheme.lower() != "bearer":
         raise BadSyntax("A bearer token is missing")
     try:
-        return authority.authenticate(Token(login or said.get("user", ""), token.strip()))
+        return authority.authenticate(Token(login or said.get("user", ""), token.strip(), name))
     except BadCredentials:
         # RFC 7628 3.2.2: the reason goes as a challenge; the peer acknowledges; then the failure.
         yield b'{"status":"invalid_token","schemes":"bearer"}'

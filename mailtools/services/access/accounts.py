@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mailtools.errors import AuthTrouble, BadCredentials, Misconfigured
 from mailtools.mail.address import ascii_domain
-from mailtools.protocol.sasl.wire import HASHES
+from mailtools.protocol.sasl.wire import CRAM, HASHES
 from mailtools.services.access import schemes
 from mailtools.services.access.changing_file import ChangingFile
 from mailtools.services.access.elsewhere import NOWHERE, Elsewhere
@@ -72,6 +72,7 @@ class Accounts:
         owner: tuple[int, int] | None = None,
         state: str = "",
         elsewhere: Elsewhere = NOWHERE,
+        cram_md5: bool = False,
     ) -> None:
         """Name the file ("" for none) and say how addresses and Maildirs are found.
 
@@ -80,11 +81,11 @@ class Accounts:
         users written without a domain. `owner` is the uid and gid of accounts that name none; where
         it is None they have none (-1), and root serves nothing of theirs. `state` is a
         folder to count failed logins and to note app passwords' use in. `elsewhere` is asked
-        for the passwords of users who have none here, and for tokens.
+        for the passwords of users who have none here, and for tokens. `cram_md5`: offer it.
         """
         self.path, self.state = path, state
         self._maildir = maildir
-        self._elsewhere = elsewhere
+        self._elsewhere, self._cram_md5 = elsewhere, cram_md5
         self._local = frozenset(ascii_domain(domain) for domain in local_domains)
         self._system_users = system_users
         self._owner = owner or NOBODY
@@ -183,24 +184,26 @@ class Accounts:
     def mechanisms(self) -> tuple[str, ...]:
         """List what these accounts can log in by, the best first.
 
-        SCRAM is offered only where every account can use it: a client takes the strongest offer,
-        and asks its user for another password when that fails.
+        SCRAM and CRAM-MD5 are offered only where every account can use them: a client takes the one
+        it likes best, and asks its user for another password when that fails.
         """
         found = (*filter(self._all_have, reversed(HASHES)), "PLAIN", "LOGIN")
-        return (*found, "OAUTHBEARER", "XOAUTH2") if self._elsewhere.token_program else found
+        if self._elsewhere.token_program:
+            found += ("OAUTHBEARER", "XOAUTH2")
+        return (*found, CRAM) if self._cram_md5 and self._all_have(CRAM) else found
 
     def _all_have(self, mechanism: str) -> bool:
         try:
-            return self.all_can_scram(mechanism)
+            return self.all_can_prove(mechanism)
         except Misconfigured:
             return False
 
-    def all_can_scram(self, mechanism: str) -> bool:
-        """Whether every account could log in by this SCRAM mechanism; raise Misconfigured."""
+    def all_can_prove(self, mechanism: str) -> bool:
+        """Whether every account could log in by SCRAM or CRAM-MD5; raise Misconfigured."""
         self._refresh()
         if mechanism not in self._scram:
             secrets = map(_secret_of, self._accounts.values())
-            able = all(schemes.can_scram(secret, mechanism) for secret in secrets)
+            able = all(schemes.can_prove(secret, mechanism) for secret in secrets)
             self._scram[mechanism] = (
                 able and bool(self._accounts) and not self._elsewhere.has_passwords
             )

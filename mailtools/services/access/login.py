@@ -9,6 +9,8 @@ Each attempt is one log line, which fail2ban can read.
 
 from __future__ import annotations
 
+import os
+
 from mailtools import log
 from mailtools.errors import AuthTrouble, BadCredentials, Misconfigured
 from mailtools.protocol.sasl import scram
@@ -23,16 +25,23 @@ class Login:
     """Decides who may log in at one service, from one peer."""
 
     def __init__(
-        self, accounts: Accounts, *, service: str, address: str = "", certificate_login: str = ""
+        self,
+        accounts: Accounts,
+        *,
+        service: str,
+        address: str = "",
+        certificate_login: str = "",
+        tls: str = "",
     ) -> None:
         """Take the accounts, the service (`imap`, `pop3`, `submission`, `sieve`), the peer's IP.
 
-        `certificate_login` is the login that a verified TLS client certificate stands for.
+        `certificate_login` is the login that a verified TLS client certificate stands for; `tls`
+        is the version of TLS that the log tells.
         """
         self._accounts = accounts
         self._service = service
         self._address = address
-        self._certificate_login = certificate_login
+        self._certificate_login, self._tls = certificate_login, tls
         self._throttle = Throttle(accounts.state and f"{accounts.state}/throttle")
 
     def mechanisms(self) -> tuple[str, ...]:
@@ -56,7 +65,13 @@ class Login:
             log.event("auth-delayed", user=name, **where, reason=trouble.detail)
             raise
         self._throttle.succeeded(name, self._address)
-        log.event("authenticated", user=account.name, **where)
+        log.event(
+            "authenticated",
+            user=account.name,
+            **where,
+            mech=credentials.mechanism or None,
+            tls=self._tls or None,
+        )
         return account
 
     def scram_keys(self, login: str, mechanism: str) -> ScramKeys:
@@ -68,6 +83,15 @@ class Login:
             return keys
         size = 32 if mechanism == "SCRAM-SHA-256" else 20
         return ScramKeys(salt, self._usual_iterations(mechanism), bytes(size), bytes(size))
+
+    def cram_contexts(self, login: str) -> bytes:
+        """Give what CRAM-MD5 checks a login by; for one that has none, what fits nothing."""
+        account = self._find(login)
+        try:
+            found = passwords.cram_contexts(account.secret) if account else None
+        except ValueError as error:
+            raise AuthTrouble(detail=f"a CRAM-MD5 secret cannot be read: {error}") from error
+        return found or os.urandom(32)
 
     # -- deciding ---------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Stored secrets, as Dovecot writes them: `{SCHEME}` and what that scheme keeps of a password.
 
 Checked: PLAIN, the CRYPT family (crypt(3)), ARGON2I and ARGON2ID, PBKDF2, SHA*, SSHA*, SMD5,
-PLAIN-MD5, LDAP-MD5, SCRAM-SHA-1 and -256. Not: CRAM-MD5, DIGEST-MD5, OTP and LANMAN-like ones,
+PLAIN-MD5, LDAP-MD5, SCRAM-SHA-1 and -256, CRAM-MD5. Not: DIGEST-MD5, OTP and LANMAN-like ones,
 which no mechanism of ours can use. A secret without a scheme is crypt(3)'s, as in a passwd file.
 
 New ones are yescrypt where the host's crypt(3) has it (what its own shadow file uses: 16 MiB and
@@ -15,14 +15,22 @@ from collections.abc import Callable
 from mailtools.errors import AuthTrouble, BadCredentials, Usage
 from mailtools.protocol.sasl import scram
 from mailtools.protocol.sasl.scram import ScramKeys
-from mailtools.protocol.sasl.wire import HASHES
+from mailtools.protocol.sasl.wire import CRAM, HASHES
 from mailtools.services.access.schemes import ARGON, CRYPT, DIGESTS, PLAIN, locked, split
 
 PASSWORD_MOST = 1024  # octets; longer ones would only keep us busy
 
 _SIZES = {"md5": 16, "sha1": 20, "sha256": 32, "sha512": 64}
 
-NEW_SCHEMES = ("YESCRYPT", "ARGON2ID", "BLF-CRYPT", "SHA512-CRYPT", "SCRAM-SHA-256", "SSHA512")
+NEW_SCHEMES = (
+    "YESCRYPT",
+    "ARGON2ID",
+    "BLF-CRYPT",
+    "SHA512-CRYPT",
+    "SCRAM-SHA-256",
+    "SSHA512",
+    CRAM,
+)
 """What `make` can write."""
 
 
@@ -56,6 +64,23 @@ def scram_keys(secret: str, mechanism: str, salt: bytes) -> ScramKeys | None:
     return None
 
 
+def cram_contexts(secret: str) -> bytes | None:
+    """Give what CRAM-MD5 needs, where the secret is of that scheme or PLAIN; else None."""
+    scheme, _, rest = split(secret)
+    if locked(secret) or scheme not in PLAIN | {CRAM}:
+        return None
+    if scheme == CRAM:
+        return _stored_contexts(rest)
+    return _cram_contexts(rest.encode("utf-8", "surrogateescape"))
+
+
+def _stored_contexts(rest: str) -> bytes:
+    found = a2b_hex(rest)
+    if len(found) != 32:
+        raise ValueError("64 hexadecimal digits expected")
+    return found
+
+
 def _stored_keys(rest: str) -> ScramKeys:
     iterations, salt, stored, server = rest.split(",")
     return ScramKeys(a2b_base64(salt), int(iterations), a2b_base64(stored), a2b_base64(server))
@@ -81,6 +106,7 @@ def make(password: str, scheme: str = "") -> str:
         "ARGON2ID": lambda: "{ARGON2ID}" + _argon2_hash(octets),
         "SCRAM-SHA-256": lambda: _scrammed(password),
         "SSHA512": lambda: _salted_digest(octets),
+        CRAM: lambda: f"{{{CRAM}}}{_cram_contexts(octets).hex()}",
     }
     if wanted not in makers:
         raise Usage(f"{scheme} is not one of {', '.join(NEW_SCHEMES)}")
@@ -106,6 +132,8 @@ def _checker(scheme: str) -> Checker:
         return _check_argon2
     if scheme in HASHES:
         return _check_scram
+    if scheme == CRAM:
+        return _check_cram
     if scheme == "PBKDF2":
         return _check_pbkdf2
     raise ValueError("unknown scheme")
@@ -159,6 +187,10 @@ def _check_scram(scheme: str, encoding: str, rest: str, octets: bytes) -> bool:
     return _same(found.stored_key, keys.stored_key)
 
 
+def _check_cram(scheme: str, encoding: str, rest: str, octets: bytes) -> bool:
+    return _same(_cram_contexts(octets), _stored_contexts(rest))
+
+
 def _check_pbkdf2(scheme: str, encoding: str, rest: str, octets: bytes) -> bool:
     import hashlib
 
@@ -199,6 +231,12 @@ def _argon2_hash(octets: bytes) -> str:
     import argon2
 
     return argon2.PasswordHasher().hash(octets)
+
+
+def _cram_contexts(octets: bytes) -> bytes:
+    from mailtools.protocol.sasl import cram  # rare
+
+    return cram.contexts(octets)
 
 
 def _scrammed(password: str) -> str:

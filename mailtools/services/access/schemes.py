@@ -3,7 +3,7 @@
 Apart from `passwords.py`, which does the checking: reading accounts must not load that.
 """
 
-from mailtools.protocol.sasl.wire import HASHES
+from mailtools.protocol.sasl.wire import CRAM, HASHES
 
 PLAIN = frozenset(("PLAIN", "CLEAR", "CLEARTEXT"))
 CRYPT = frozenset(
@@ -22,7 +22,7 @@ DIGESTS = {  # scheme: hashlib's name, whether a salt follows the digest
     "SSHA256": ("sha256", True),
     "SSHA512": ("sha512", True),
 }
-KNOWN = PLAIN | CRYPT | ARGON | {*DIGESTS, *HASHES, "PBKDF2"}
+KNOWN = PLAIN | CRYPT | ARGON | {*DIGESTS, *HASHES, "PBKDF2", CRAM}
 _ENCODINGS = ("HEX", "B64", "BASE64")
 
 
@@ -50,6 +50,6 @@ def elsewhere(secret: str) -> bool:
     return secret in ("", "x")
 
 
-def can_scram(secret: str, mechanism: str) -> bool:
-    """Whether SCRAM can work with this secret: it is of that mechanism, PLAIN, or no login."""
+def can_prove(secret: str, mechanism: str) -> bool:
+    """Whether SCRAM or CRAM-MD5 can work with a secret: it is of that one, PLAIN, or no login."""
     return locked(secret) or split(secret)[0] in PLAIN | {mechanism}

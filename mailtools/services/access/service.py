@@ -119,7 +119,7 @@ class Site(Generic[Opened]):
         open_: Callable[[Account], Opened],
     ) -> None:
         self._accounts, self._protocol, self._open = accounts, protocol, open_
-        self._stream, self._address = stream, peer.address
+        self._stream, self._address, self._tls_before = stream, peer.address, peer.tls
         self.user = ""
         self.opened: Opened | None = None
 
@@ -137,7 +137,13 @@ class Site(Generic[Opened]):
             service=self._protocol,
             address=self._address,
             certificate_login=login_of(self._accounts, self._stream.tls),
+            tls=self._tls,
         )
+
+    @property
+    def _tls(self) -> str:
+        tls = self._stream.tls
+        return (tls.version() or "") if tls is not None else self._tls_before.partition(" ")[0]
 
     @property
     def mechanisms(self) -> Sequence[str]:

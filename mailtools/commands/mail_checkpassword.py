@@ -19,7 +19,7 @@ WRONG, MISUSED, TROUBLE = 1, 2, 111  # the interface's exit codes
 FOR_DOVECOT = ("userdb_uid", "userdb_gid", "userdb_mail")  # what Dovecot is told of a user
 
 
-@command("mail-checkpassword")
+@command("mail-checkpassword", rest=True)
 @etc_option
 @spool_option
 @click.option(
@@ -39,9 +39,6 @@ def main(etc: str, spool: str, service: str, program: tuple[str, ...]) -> int:
         complain(failure)
         return TROUBLE
     return TROUBLE
-
-
-main.allow_interspersed_args = False  # options behind PROGRAM are its own
 
 
 def enter(etc: str, spool: str, service: str, program: tuple[str, ...]) -> None:

@@ -103,7 +103,7 @@ class Pool:
             there.sendall(said)
             there.shutdown(socket.SHUT_WR)
             stream = Stream(here)
-            run_session(self._session, stream, Peer(), lambda *_, **__: None)
+            run_session(self._session, stream, Peer(probe=True), lambda *_, **__: None)
             stream.close()
 
     def _kill(self) -> None:

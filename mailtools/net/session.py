@@ -13,7 +13,8 @@ class Peer(NamedTuple):
 
     `local` is our own address and port of the connection, where there is one. `tls` says of the
     TLS that a proxy in front of us ended what a log or a trace field may say, "" for none. `probe`
-    is a proxy that speaks for itself.
+    is a proxy that speaks for itself, or a listener that plays a session: third parties do not hear
+    of it.
     """
 
     address: str = ""

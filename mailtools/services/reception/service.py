@@ -90,7 +90,7 @@ def session_of(
 
     `tell` is told what milters say.
     """
-    if policy.milters is None:
+    if policy.milters is None or peer.probe:
         yield Reception(policy, stream, peer)
         return
     from mailtools.services.reception.milter_reception import MilterReception  # few sites have any

@@ -175,6 +175,9 @@ suppress | duration | 0 | queue-run | How long an address that another host refu
 destination-limits | map | none | queue-run | What a destination takes: \
 `domain:connections` or `domain:connections/messages-per-minute`; an empty domain is all others, \
 `.domain` its subdomains.
+retry-classes | map | none | queue-run | Destinations with times of their own: \
+`domain:first/most/lifetime/warning`, as retry-first, retry-most, lifetime and delay-warning; what \
+is left out is as they say; an empty domain is all others, `.domain` its subdomains.
 lease | duration | 0 | queue-run | For a queue on storage that several hosts share: how long after \
 its last sign of life a host's queue run is taken for dead, and another takes over; 0: one host.
 local-agents | number | 2 | queue-run | How many local-deliver processes run.

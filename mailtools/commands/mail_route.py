@@ -9,7 +9,14 @@ from contextlib import AbstractContextManager, nullcontext
 import click
 
 from mailtools.cli import command, etc_option, spool_option
-from mailtools.commands.parts import accounts_of, directory_of, relay_domains_of, transports_of
+from mailtools.commands.parts import (
+    accounts_of,
+    classes_of,
+    directory_of,
+    relay_domains_of,
+    schedule_of,
+    transports_of,
+)
 from mailtools.commands.relay_parts import ignored_offers, policies_of, resolver_of, routes_of
 from mailtools.config import Config
 from mailtools.mail.address import parse_address
@@ -80,6 +87,13 @@ def build(config: Config, spool: str, sender: str, *, dial: bool) -> Journey:
         one = Suppressed(f"{spool}/queue/suppress").find(address) if kept else None
         return one if one and one.since > time.time() - kept else None
 
+    usual, classes = schedule_of(config), classes_of(config)
+    config.check()
+
+    def retries(address: str) -> str:
+        own = classes.find(usual, address)
+        return "" if own is usual else f"{own} (retry-classes)"
+
     silent = Destinations(f"{spool}/queue/dest")
     return Journey(
         directory,
@@ -88,5 +102,6 @@ def build(config: Config, spool: str, sender: str, *, dial: bool) -> Journey:
         silent,
         sender=sender,
         suppressed=suppressed,
+        retries=retries,
         relayed=relayed,
     )

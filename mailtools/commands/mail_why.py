@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import click
 
 from mailtools.cli import command, etc_option, spool_option
-from mailtools.commands.parts import schedule_of
+from mailtools.commands.parts import classes_of, schedule_of
 from mailtools.config import Config
 from mailtools.errors import NoSuchEntry
 from mailtools.services.people.advice import Advice
@@ -50,12 +50,12 @@ def main(*, etc: str, spool: str, json: bool, logs: tuple[str, ...], most: int, 
     `journalctl -t smtpd-accept -t queue-run | mail-why --log - bob@example.org`.
     """
     config = Config(etc)
-    schedule = schedule_of(config)
+    schedule, classes = schedule_of(config), classes_of(config)
     config.check()
     path, now = f"{spool}/queue", time.time()
     if not logs:
         need_queue(path)
-    inquiry = Inquiry(Search(Queue(path), schedule), Logs(logs, now), what, most)
+    inquiry = Inquiry(Search(Queue(path), schedule, classes), Logs(logs, now), what, most)
     if not inquiry.found:
         raise NoSuchEntry(f"Nothing is known here of {what}{inquiry.hint}")
     attended = disk.has_reader(f"{path}/trigger")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mailtools.services.access.service import Door
     from mailtools.services.local.directory import Directory
     from mailtools.services.local.srs import Srs
+    from mailtools.services.queue.classes import Classes
     from mailtools.services.queue.schedule import Schedule
     from mailtools.services.queue.transports import Transports
     from mailtools.services.reception.relay_domains import RelayDomains
@@ -164,6 +165,20 @@ def schedule_of(config: Config) -> Schedule:
         bounce_lifetime=config.seconds("bounce-lifetime"),
         delay_warning=config.seconds("delay-warning"),
     )
+
+
+def classes_of(config: Config) -> Classes:
+    """Read which destinations have a schedule of their own: `retry-classes`."""
+    from mailtools.config import duration
+    from mailtools.services.queue.classes import Classes, parse_class
+
+    found = {}
+    for name, value in config.mapping("retry-classes").items():
+        try:
+            found[name] = parse_class(value, duration)
+        except ValueError as error:
+            config.fault("retry-classes", 0, f"{name}: {error}")
+    return Classes(found)
 
 
 def transports_of(config: Config) -> Transports:

@@ -7,7 +7,7 @@ import time
 import click
 
 from mailtools.cli import command, etc_option, spool_option
-from mailtools.commands.parts import home_of, need_folder, schedule_of, transports_of
+from mailtools.commands.parts import classes_of, home_of, need_folder, schedule_of, transports_of
 from mailtools.config import Config
 from mailtools.mail.address import ascii_domain
 from mailtools.services.queue import selection
@@ -98,6 +98,7 @@ def read_plan(etc: str, owner: tuple[int, int] | None) -> Plan:
         lease=config.seconds("lease"),
         suppress=config.seconds("suppress"),
         limits=_limits(config),
+        classes=classes_of(config),
         rules=_hold_rules(config),
         owner=owner,
     )

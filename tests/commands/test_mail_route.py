@@ -363,3 +363,20 @@ def test_sendmail_bv_is_mail_route(site):
         "address   nobody@example.org",
         "  refused   5.1.1 No such mailbox here",
     ]
+
+
+def test_a_retry_class_is_told(site):
+    site.set("routes", ":127.0.0.1:1")
+    site.set("retry-classes", ".example.net:2min/30min/3d")
+    shown = route(site, "bob@a.example.net")
+    assert shown[1] == (
+        1, "retry", "after 2 min, then ever later up to every 30 min, for 3 d (retry-classes)"
+    )  # fmt: skip
+    assert route(site, "bob@example.net")[1][1] == "route"
+
+
+def test_a_retry_class_that_is_none_is_a_fault(site):
+    site.set("retry-classes", "example.net:1h/5min")
+    done = site.run("mail-route", "bob@example.net")
+    assert done.returncode == os.EX_CONFIG
+    assert b"retry-classes: example.net: '1h/5min': the shortest wait is longer" in done.stderr

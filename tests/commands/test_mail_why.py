@@ -105,6 +105,17 @@ def test_a_destination_that_is_left_alone(site, queue):
     assert facts(site, id_)[0]["paths"][0]["left_alone_until"] == 4102444800
 
 
+def test_a_retry_class_is_told_with_its_end(site, queue):
+    site.set("retry-classes", "example.net:2min/30min/2d")
+    id_ = delay(queue, put(queue, "bob@example.net"), "4.4.1", "mx.test: Connection refused")
+    assert "    tried after 2 min, then ever later up to every 30 min, for 2 d (retry-" in why(
+        site, id_
+    )
+    (fact,) = facts(site, id_)
+    assert fact["expires"] - fact["arrival"] == 2 * 86400
+    assert fact["paths"][0]["retries"].startswith("after 2 min")
+
+
 def test_what_is_due_for_long_lacks_a_queue_run(site, queue):
     id_ = put(queue, "bob@example.org", age=3600)
     assert "no queue run is at work" in why(site, id_)

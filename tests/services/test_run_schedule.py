@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from mailtools.config import duration
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.report import Report
 from mailtools.services.queue.attempt import Attempts
+from mailtools.services.queue.classes import Classes, parse_class
 from mailtools.services.queue.notify import DOUBLES_MOST, Notifier
 from mailtools.services.queue.schedule import JITTER, Schedule, priority
 from mailtools.services.queue.transports import Transports
@@ -32,6 +34,7 @@ class World:
     says: Callable[[str], tuple[str, str]] = lambda path: ("delayed", "4.4.1")
     now: float = START
     jitter: float = 0.0
+    text: str = "said so"
     tried: list[tuple[float, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -60,7 +63,7 @@ class World:
                 for path in assignment.forward_paths:
                     self.tried.append((self.now - START, path))
                     action, status = self.says(path)
-                    report = Report(path, action, status, "said so")
+                    report = Report(path, action, status, self.text)
                     self.attempts.reported(assignment.id, report, self.now)
                 self.attempts.over(assignment.id, self.now)
         self.attempts.flush(self.now)
@@ -377,3 +380,91 @@ def test_an_entry_that_cannot_be_read_is_set_aside(world: World, capfd: object) 
     (place,) = world.queue.bad()
     assert place.id == id_
     assert f"damaged id={id_} " in capfd.readouterr().err  # type: ignore[attr-defined]
+
+
+# -- retry classes --------------------------------------------------------------------------------
+
+
+def classes(**lines: str) -> Classes:
+    return Classes({k.replace("_", "."): parse_class(v, duration) for k, v in lines.items()})
+
+
+def minutes(world: World, path: str) -> list[float]:
+    return [when / MINUTE for when, tried in world.tried if tried == path]
+
+
+def test_a_class_attempt_by_attempt(world: World) -> None:
+    bounce_keeps(world)
+    world.attempts.classes = classes(example_net="2min/30min/2h/1h")
+    world.put("bob@example.net")
+    world.live(2 * HOUR)
+    assert minutes(world, "bob@example.net") == [0, 2, 4, 8, 16, 32, 60, 90, 120]
+    warning, failure = world.dsns()
+    assert b"\nWill-Retry-Until: Mon, 23 Nov 2026 14:00:00 +0000\n" in warning.message()
+    assert b"\nAction: failed\n" in failure.message()
+
+
+def test_a_message_is_tried_for_each_class_at_its_own_times(world: World) -> None:
+    bounce_keeps(world)
+    world.attempts.classes = classes(example_net="2min/8min/20min/0", _example_edu="1h/3h/4h/0")
+    world.put("bob@example.net", "eve@a.example.edu", "carol@example.com")
+    world.live(6 * DAY)
+    assert minutes(world, "bob@example.net") == [0, 2, 4, 8, 16, 20]
+    assert minutes(world, "eve@a.example.edu") == [0, 60, 120, 240]
+    assert minutes(world, "carol@example.com")[:8] == [0, 5, 10, 20, 40, 80, 160, 240]
+    assert minutes(world, "carol@example.com")[-1] == 5 * 1440
+
+
+def test_a_run_that_begins_afresh_keeps_the_classes(world: World) -> None:
+    world.put("bob@example.net", "carol@example.com")
+    for _ in range(9):
+        world.attempts = world.run()
+        world.attempts.classes = classes(example_net="1min/5min")
+        world.pass_once()
+        world.now = world.queue.next_due() or world.now
+    assert minutes(world, "bob@example.net") == [0, 1, 2, 4, 8, 13, 18]
+    assert minutes(world, "carol@example.com") == [0, 5, 10]
+
+
+def test_an_operator_who_asks_has_all_of_it_tried(world: World) -> None:
+    world.attempts.classes = classes(example_net="1h/2h")
+    id_ = world.put("bob@example.net", "carol@example.com")
+    world.pass_once()
+    world.now += MINUTE
+    world.queue.retry(id_)
+    world.pass_once()
+    assert minutes(world, "bob@example.net") == minutes(world, "carol@example.com") == [0, 1]
+
+
+def test_a_bounce_is_tried_no_longer_than_its_class(world: World) -> None:
+    world.attempts.classes = classes(example_net="5min/30min/1h", example_com="5min/4h/10d")
+    for path in ("bob@example.net", "bob@example.com"):
+        world.put(path, sender="")
+    world.live(20 * DAY)
+    assert minutes(world, "bob@example.net")[-1] == 60
+    assert minutes(world, "bob@example.com")[-1] == 1440
+
+
+@pytest.mark.parametrize(
+    ("text", "soon"),
+    [
+        ("mx.example.net said 451 4.7.1 Please try again later", True),
+        ("mx.example.net said 450 4.2.0 <b@example.net>: Recipient address rejected: Greylisted",
+         True),
+        ("mx.example.net said 452 4.2.2 over quota", False),
+        ("mx.example.net: no answer in 30 seconds", False),
+    ],
+)  # fmt: skip
+def test_who_is_greylisted_comes_again_soon(world: World, text: str, *, soon: bool) -> None:
+    world.says = lambda path: ("delayed", "4.7.1")
+    world.text = text
+    world.attempts.classes = classes(example_net="1h/4h")
+    world.put("bob@example.net")
+    world.live(HOUR)
+    assert minutes(world, "bob@example.net") == ([0, 5, 10, 20, 40] if soon else [0, 60])
+
+
+@pytest.mark.parametrize("text", ["", "//", "soon", "1h/5min", "0/1h", "1/2/3/4/5", "1h/x"])
+def test_what_is_no_class_is_said_so(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\S"):
+        parse_class(text, duration)

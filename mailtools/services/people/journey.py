@@ -52,13 +52,14 @@ class Journey:
         sender: str = "",
         suppressed: Callable[[str], Suppression | None] = lambda address: None,
         relayed: RelayDomains | None = None,
+        retries: Callable[[str], str] = lambda address: "",
     ) -> None:
         """`way_out` is made when mail first leaves this host; `sender` is the reverse-path.
 
         `suppressed` says what is known against an address that is not tried, `relayed` whose mail
-        is taken from strangers.
+        is taken from strangers, `retries` when an address is tried again that was put off.
         """
-        self._relayed = relayed
+        self._relayed, self._retries = relayed, retries
         self._directory, self._transports, self._silent = directory, transports, silent
         self._suppressed = suppressed
         self._make_way_out = way_out
@@ -224,6 +225,8 @@ class Journey:
             )
         if self._way_out is None:
             self._way_out = self._make_way_out()
+        if again := self._retries(text):
+            yield Line(depth, "retry", again)
         for label, said in self._way_out.tell(text, words, self._sender):
             yield Line(depth, label, said)
         self.failures += self._way_out.failures

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 from mailtools.services.people import story
 from mailtools.services.people.story import Story
+from mailtools.services.queue.classes import Classes
 from mailtools.services.queue.notify import BOUNCE, DOUBLE_BOUNCE
 from mailtools.services.queue.schedule import Schedule
 from mailtools.store.history import History
@@ -28,9 +29,9 @@ Match = Callable[[Story], bool]
 class Search:
     """One look at a queue and its history."""
 
-    def __init__(self, queue: Queue, schedule: Schedule) -> None:
-        """`schedule` says until when what waits is tried."""
-        self._queue, self._schedule = queue, schedule
+    def __init__(self, queue: Queue, schedule: Schedule, classes: Classes) -> None:
+        """`schedule` and `classes` say until when what waits is tried."""
+        self._queue, self._schedule, self._classes = queue, schedule, classes
         self._history = History(f"{queue.path}/history")
 
     def find(self, asked: str, most: int) -> list[Story]:
@@ -70,7 +71,7 @@ class Search:
     # -- the queue --------------------------------------------------------------------------------
 
     def _read(self, place: Place) -> Story | None:
-        return story.of_place(self._queue, place, self._schedule)
+        return story.of_place(self._queue, place, self._schedule, self._classes)
 
     def _alive(self, needle: bytes, fits: Match, most: int) -> Iterator[Story]:
         count = 0

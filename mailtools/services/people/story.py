@@ -11,6 +11,7 @@ from mailtools.mail import fields
 from mailtools.mail.envelope import JUDGED, JUNK, SCREENED, SUBMITTED
 from mailtools.mail.report import ACTIONS, EXPANDED, FAILED, Report
 from mailtools.services.people.log_lines import LogLine, read_facts
+from mailtools.services.queue.classes import Classes
 from mailtools.services.queue.schedule import Schedule
 from mailtools.store import history
 from mailtools.store.history import Record
@@ -83,6 +84,8 @@ class Story:
     """When its last report was written, or it was removed."""
     origin: str = ""
     """The entry it comes from, where its own trace fields say so."""
+    retries: dict[str, str] = field(default_factory=dict)
+    """When pending paths are tried whose destinations have times of their own."""
 
     def last(self, forward_path: str) -> Report | None:
         """Give the last report on a forward-path."""
@@ -112,7 +115,7 @@ class Story:
         return actions[0] if len(set(actions)) == 1 else self.state
 
 
-def of_place(queue: Queue, place: Place, schedule: Schedule) -> Story | None:
+def of_place(queue: Queue, place: Place, schedule: Schedule, classes: Classes) -> Story | None:
     """Read an entry as a story; None when it is gone meanwhile."""
     try:
         entry = queue.open(place)
@@ -121,13 +124,16 @@ def of_place(queue: Queue, place: Place, schedule: Schedule) -> Story | None:
     except BadEntry as failure:
         came = arrival(place.id) if is_id(place.id) else 0.0
         return Story(place.id, State.BAD, came, fault=failure.text)
-    return _of_entry(entry, place, schedule)
+    return _of_entry(entry, place, schedule, classes)
 
 
-def _of_entry(entry: Entry, place: Place, schedule: Schedule) -> Story:
+def _of_entry(entry: Entry, place: Place, schedule: Schedule, classes: Classes) -> Story:
     envelope, journal = entry.envelope, entry.journal
     hops, origin = _hops(entry)
-    found, terms = envelope.parameters, schedule.terms(envelope, entry.arrival)
+    found, pending = envelope.parameters, [path.address for path in entry.pending]
+    own = {path: classes.find(schedule, path) for path in pending}
+    times = [one.terms(envelope, entry.arrival) for one in own.values()]
+    terms = max(times, key=lambda one: one.expires, default=schedule.terms(envelope, entry.arrival))
     return Story(
         entry.id,
         place.state,
@@ -139,7 +145,7 @@ def _of_entry(entry: Entry, place: Place, schedule: Schedule) -> Story:
         {State.NEW: entry.arrival, State.WAIT: place.due}.get(place.state),
         terms.expires,
         [path.address for path in envelope.forward_paths],
-        [path.address for path in entry.pending],
+        pending,
         list(journal.attempts),
         list(journal.notices),
         list(journal.turns),
@@ -150,6 +156,7 @@ def _of_entry(entry: Entry, place: Place, schedule: Schedule) -> Story:
         terms.start if terms.start > entry.arrival else None,
         hops=hops,
         origin=origin,
+        retries={path: str(one) for path, one in own.items() if one is not schedule},
     )
 
 

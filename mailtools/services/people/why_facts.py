@@ -52,6 +52,7 @@ def _paths(advice: Advice, one: Story) -> Iterator[dict[str, Any]]:
         yield {
             "address": path,
             "pending": path in one.pending,
+            "retries": one.retries.get(path),
             "attempts": [
                 {"time": when, "action": r.action, "status": r.status, "text": r.text}
                 for when, r in one.reports

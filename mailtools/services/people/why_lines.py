@@ -92,6 +92,8 @@ class Teller(NamedTuple):
             first, last, report, count = run
             text = f"    {_moment(first)} {report.action} {report.status} {one_line(report.text)}"
             yield f"{text} ({count} times, last {_moment(last)})" if count > 1 else text
+        if path in one.retries:
+            yield f"    tried {one.retries[path]} (retry-classes)"
         cause = self.advice.cause(one, path)
         if cause:
             yield _cause_line(cause)

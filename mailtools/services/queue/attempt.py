@@ -12,18 +12,19 @@ from collections.abc import Callable
 
 from mailtools import log
 from mailtools.errors import BadEntry, Failure, NoSuchEntry
-from mailtools.mail.envelope import REJECTED
+from mailtools.mail.envelope import REJECTED, ForwardPath
 from mailtools.mail.report import DELAYED, FAILED, Report
 from mailtools.mail.verp import XVERP, personal
+from mailtools.services.queue.classes import Classes
 from mailtools.services.queue.holding import HoldRules
 from mailtools.services.queue.notify import Notifier
-from mailtools.services.queue.schedule import Schedule, Terms, priority
+from mailtools.services.queue.schedule import Schedule, Terms, is_greylisting, priority
 from mailtools.services.queue.transports import LOCAL, Transports, is_local
 from mailtools.services.queue.worker import Assignment
 from mailtools.store import history
 from mailtools.store.destinations import Silence
 from mailtools.store.history import History
-from mailtools.store.queue import Entry, Place, Queue
+from mailtools.store.queue import Entry, Place, Queue, State
 from mailtools.store.suppressed import Suppressed, Suppression
 
 UNKNOWN = frozenset(("5.1.1", "5.1.6", "5.1.10"))  # RFC 3463 3.2, RFC 7505: no such mailbox
@@ -33,17 +34,23 @@ TIME_EXPIRED = "4.4.7"  # RFC 3463: delivery time expired
 class Work:
     """An entry in hand."""
 
-    __slots__ = ("entry", "left", "not_before", "terms", "untried")
+    __slots__ = ("by_path", "entry", "left", "not_before", "terms", "untried")
 
     def __init__(self, entry: Entry, terms: Terms) -> None:
         self.entry = entry
         self.terms = terms
+        self.by_path: dict[str, Terms] = {}
+        """The times of each path, where destinations have retry classes."""
         self.left = 0
         """Assignments that are not over yet."""
         self.not_before: dict[str, float] = {}
         """Until when a path's destination is left alone."""
         self.untried = False
         """Whether some paths were given back untried: then it stays where it is."""
+
+    def terms_of(self, path: str) -> Terms:
+        """Give the times of a path."""
+        return self.by_path.get(path, self.terms)
 
 
 class Attempts:
@@ -62,6 +69,8 @@ class Attempts:
         """What is held before its first attempt."""
         self.suppress = 0.0
         """How long an address is not tried that another host refused as unknown; 0: it is."""
+        self.classes = Classes()
+        """Destinations with a schedule of their own."""
         self.suppressed = Suppressed(f"{queue.path}/suppress")
         self.schedule, self.transports, self.notifier = schedule, transports, notifier
         self.in_hand: dict[str, Work] = {}
@@ -99,22 +108,30 @@ class Attempts:
             self._defer(entry, terms.start)
             return []
         work = self.in_hand[entry.id] = Work(entry, terms)
-        assignments = self._assignments(work, now)
+        if self.classes:
+            for path in entry.pending:
+                schedule = self.classes.find(self.schedule, path.address)
+                work.by_path[path.address] = schedule.terms(entry.envelope, entry.arrival)
+        assignments = self._assignments(work, now, asked=asked)
         work.left = len(assignments)
         if not assignments:
             self._end(work, now)
         return assignments
 
-    def _assignments(self, work: Work, now: float) -> list[Assignment]:
+    def _assignments(self, work: Work, now: float, *, asked: bool) -> list[Assignment]:
         entry = work.entry
         if self.suppress:
             self._fail_suppressed(work, now)
-        pending = entry.pending
-        if work.terms.returns and now >= work.terms.expires:
-            # RFC 2852 4.1.2: by-mode R is not tried after its time.
-            for path in pending:
+        for path in entry.pending:
+            terms = work.terms_of(path.address)
+            if terms.returns and now >= terms.expires:
+                # RFC 2852 4.1.2: by-mode R is not tried after its time.
                 text = "The time its sender gave for delivery is over"
                 self._note(work, Report(path.address, FAILED, "5.4.7", text), now)
+        pending = entry.pending
+        if work.by_path and len(pending) > 1 and not asked:
+            pending = self._due_paths(work, now)
+        if not pending:
             return []
         if REJECTED in entry.envelope.parameters:  # another agent would not know what that means
             paths = {(LOCAL, LOCAL): [path.address for path in pending]}
@@ -153,6 +170,32 @@ class Attempts:
             )
             for (agent, destination), addresses in paths.items()
         ]
+
+    def _due_paths(self, work: Work, now: float) -> list[ForwardPath]:
+        """Give the pending paths whose time has come: others wait by a class of their own.
+
+        All of them where the entry is not in its place by its time, but an operator's.
+        """
+        entry = work.entry
+        if entry.state is not State.WAIT or entry.due > now:
+            return entry.pending
+        return [p for p in entry.pending if self._next(work, p.address, now, 0.0) <= now]
+
+    def _next(self, work: Work, path: str, now: float, jitter: float) -> float:
+        """When a pending path is to be tried next; at once where it never was."""
+        schedule = self.classes.find(self.schedule, path)
+        last = now
+        if work.by_path:
+            journal = work.entry.journal
+            times = [when for when, r in journal.attempts if r.forward_path == path]
+            if not times:
+                return now
+            last = times[-1]
+        greylisted = is_greylisting(work.entry.journal.last.get(path))
+        not_before = work.not_before.get(path, 0.0)
+        return schedule.next_attempt(
+            work.terms_of(path), last, jitter, not_before, greylisted=greylisted
+        )
 
     def _fail_suppressed(self, work: Work, now: float) -> None:
         for path in work.entry.pending:
@@ -222,8 +265,9 @@ class Attempts:
 
     def _note(self, work: Work, report: Report, now: float) -> None:
         entry = work.entry
-        if report.action == DELAYED and now >= work.terms.expires:
-            status = "5.4.7" if work.terms.returns else report.status or TIME_EXPIRED
+        terms = work.terms_of(report.forward_path)
+        if report.action == DELAYED and now >= terms.expires:
+            status = "5.4.7" if terms.returns else report.status or TIME_EXPIRED
             text = f"Given up, it was tried too long: {report.text}"
             report = report._replace(action=FAILED, status=status, text=text)
         entry.journal.add(now, report)
@@ -260,11 +304,11 @@ class Attempts:
         if not pending:
             self._finished.append(work)
             return
-        if now >= work.terms.warn:
-            self.notifier.warn(entry, now, work.terms.expires)
-        not_before = min(work.not_before.get(path.address, 0.0) for path in pending)
-        when = self.schedule.next_attempt(work.terms, now, self._jitter(), not_before)
-        self._defer(entry, when)
+        marks = [work.terms_of(path.address) for path in pending]
+        if now >= min(terms.warn for terms in marks):
+            self.notifier.warn(entry, now, min(terms.expires for terms in marks))
+        jitter = self._jitter()
+        self._defer(entry, min(self._next(work, path.address, now, jitter) for path in pending))
         del self.in_hand[entry.id]
 
     def _defer(self, entry: Entry, when: float) -> None:

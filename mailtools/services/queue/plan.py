@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from mailtools.services.queue.classes import Classes
 from mailtools.services.queue.holding import HoldRules
 from mailtools.services.queue.limits import Limits
 from mailtools.services.queue.schedule import Schedule
@@ -23,5 +24,6 @@ class Plan(NamedTuple):
     lease: float = 0.0
     """How long the queue stays ours without a renewal; 0: it is on this host alone."""
     limits: Limits = Limits()
+    classes: Classes = Classes()
     owner: tuple[int, int] | None = None
     """uid and gid of the queue, where we came as root: local-deliver is root, others the owner."""

@@ -316,7 +316,7 @@ class Run:
         name = assignment.destination
         if pool.dealer.answers(name) > assignment.answers_before:
             return  # it has answered others meanwhile
-        schedule = self._plan.schedule
+        schedule = self._plan.classes.find(self._plan.schedule, name)
         silence = self._destinations.silent(name, now)
         if silence is None:
             back_off = schedule.retry_first * 2 ** min(self._destinations.failures(name), 20)
@@ -379,6 +379,7 @@ class Run:
 
     def _follow(self, plan: Plan) -> None:
         self._attempts.rules, self._attempts.suppress = plan.rules, plan.suppress
+        self._attempts.classes = plan.classes
 
     def _close(self) -> bool:
         """Let agents finish what they have, and take back what none of them has."""

@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from mailtools.mail.envelope import Envelope
+from mailtools.mail.report import DELAYED, Report
 
+GREYLIST_FIRST = 300  # seconds: who is told to come again soon does, whatever retry-first says
 JITTER = 0.1  # of a wait, at most: what came together does not come back together
 
+_greylisting = re.compile(r"gr[ea]y-?list| said 45[01][ -]4\.7\.1 ", re.IGNORECASE)
 _by = re.compile(r"([+-]?[0-9]{1,9});([RN])T?\Z", re.IGNORECASE)
 
 
@@ -55,18 +58,44 @@ class Schedule(NamedTuple):
         return Terms(start, expires, min(warn, deadline))
 
     def next_attempt(
-        self, terms: Terms, last: float, jitter: float, not_before: float = 0.0
+        self,
+        terms: Terms,
+        last: float,
+        jitter: float,
+        not_before: float = 0.0,
+        *,
+        greylisted: bool = False,
     ) -> float:
         """When to try again after an attempt at `last`; `jitter` is a random number from 0 to 1.
 
         Not before `not_before`, while a destination is left alone; but never beyond the time of
-        the warning or of the end.
+        the warning or of the end. Who was `greylisted` comes again soon.
         """
-        wait = min(max(last - terms.start, self.retry_first), self.retry_most)
+        first = min(self.retry_first, GREYLIST_FIRST) if greylisted else self.retry_first
+        wait = min(max(last - terms.start, first), self.retry_most)
         when = max(last + wait * (1 + JITTER * jitter), not_before)
         return min(
             (mark for mark in (terms.warn, terms.expires) if last < mark < when), default=when
         )
+
+    def __str__(self) -> str:
+        """The times, as a person says them."""
+        first, most, lifetime = map(_span, (self.retry_first, self.retry_most, self.lifetime))
+        return f"after {first}, then ever later up to every {most}, for {lifetime}"
+
+
+def is_greylisting(report: Report | None) -> bool:
+    """Whether a peer put a path off since it did not know its sender yet (RFC 6647 2.2)."""
+    if report is None or report.action != DELAYED:
+        return False
+    return _greylisting.search(report.text) is not None
+
+
+def _span(seconds: float) -> str:
+    for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= unit and seconds % unit == 0:
+            return f"{seconds // unit:.0f} {name}"
+    return f"{seconds:.0f} s"
 
 
 def _release(parameters: Mapping[str, str], arrival: float) -> float:

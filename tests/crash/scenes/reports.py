@@ -60,7 +60,7 @@ def act(folder: Path, say: Say) -> None:
     queue, office = Queue(str(folder / "queue")), sending(folder)
     for item in office.items("dmarc", DAY):
         domain = item.subject.domain
-        assert office.send(item)
+        assert all(office.send([item]))
         (id_,) = queued(folder)[domain]
         entry = queue.open(id_)
         say(f"settling {domain}")
@@ -73,7 +73,7 @@ def check(folder: Path, said: list[str]) -> None:
     before = queued(folder)
     office = sending(folder)
     for item in office.items("dmarc", DAY):
-        assert office.send(item)
+        assert all(office.send([item]))
     after = queued(folder)
     for domain in DOMAINS:
         assert len(after[domain]) <= 1, f"the report on {domain} is there twice"

@@ -1,24 +1,20 @@
 """Sending the reports of the days that are over: what is left, where it goes, and that it went.
 
-A report is queued once, wherever a run is cut off. Its queue ID is noted before the entry is
-committed, and that it is queued after; a run that finds the first note alone looks for the entry in
-the queue and, since it may be delivered by then, in the history.
-
-DNS is asked about many reports at once, and many are queued at once: what waits for DNS, and for
-the disk, waits together. A batch costs two synced notes, and each of its entries its own syncs.
+DNS is asked about many reports at once, and many are queued at once (dispatch.py): what waits for
+DNS, and for the disk, waits together.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
 from mailtools import log
 from mailtools.errors import DnsTrouble, Failure
-from mailtools.mail.envelope import REPORT, SUBMITTED, Envelope, ForwardPath
 from mailtools.services.reports.compose import (
     DAY,
     DMARC,
@@ -29,12 +25,11 @@ from mailtools.services.reports.compose import (
     make,
     message,
 )
-from mailtools.store.history import History
+from mailtools.services.reports.dispatch import BATCH, COMMITTED, Dispatch, Letter
 from mailtools.store.queue import Queue
 from mailtools.store.report_data import (
     Collected,
     Facts,
-    SentDay,
     Step,
     day_of,
     family,
@@ -47,8 +42,6 @@ GRACE = 300  # seconds of a day for what was noted at the end of the one before
 KEPT_DAYS = 7  # what could not be sent until then is dropped
 REPORTS_MOST = 10_000  # of a kind and day: one domain of many names is no more
 ASKED = 32  # about so many reports DNS is asked at a time
-BATCH = 64  # reports that are noted together
-COMMITTED = 16  # of them that are written at a time
 
 Found = Places | DnsTrouble
 """Where a report goes, or why that is not known."""
@@ -70,13 +63,10 @@ class Item(NamedTuple):
 
 
 class Work(NamedTuple):
-    """A report, where it goes, and the ID of the entry that was or will be committed."""
+    """A report, and where it goes."""
 
     report: Report
     places: Places
-    id: str = ""
-    there: bool = False
-    """It is in the queue by now, as an earlier run left it."""
 
 
 class Sending:
@@ -98,10 +88,10 @@ class Sending:
 
         `passed_over` tells which domains get none: our own.
         """
-        self._folder, self._queue, self._reporter = folder, queue, reporter
+        self._folder, self._reporter = folder, reporter
         self._lookup, self._post, self._clock = lookup, post, clock
-        self._bounces, self._passed_over = bounces, passed_over
-        self._sent: dict[str, SentDay] = {}
+        self._passed_over = passed_over
+        self._dispatch = Dispatch(folder, queue, clock, bounces)
         self.make_room: Callable[[], None] = lambda: None
         """Called before a line is logged: a bar on the terminal steps aside."""
 
@@ -114,7 +104,7 @@ class Sending:
 
     def items(self, kind: str, day: str) -> Iterator[Item]:
         """Yield what is still to be sent of a day, most messages first."""
-        collected, sent = self._collected(kind), self._sent_of(day)
+        collected, sent = self._collected(kind), self._dispatch.sent_of(day)
         found = [
             Item(Subject(kind, domain, day, collected.full_since(day, domain)), facts)
             for domain, facts in collected.read(day).items()
@@ -189,7 +179,7 @@ class Sending:
             left[number] |= item.subject in unposted
             if not left[number]:
                 done.append(item.subject)
-        self._note(done, Step("done"), sync=False)
+        self._dispatch.note(done, Step("done"), sync=False)
         return [not each for each in left]
 
     def sweep(self) -> int:
@@ -199,53 +189,22 @@ class Sending:
         return dropped + sweep_sent(self._folder, before)
 
     def _send_mail(self, works: Sequence[Work], crew: ThreadPoolExecutor) -> None:
-        now, batch = self._clock(), []
-        for work in works:
-            steps = self._steps(work.report.subject)
-            if any(step.word == "queued" for step in steps):
-                continue
-            id_ = self._queued(steps)
-            batch.append(work._replace(id=id_ or self._queue.new_id(now), there=bool(id_)))
-        self._note_ids([work for work in batch if not work.there], "begun")
-        commits: list[Future[None]] = [
-            crew.submit(self._commit, work, now) for work in batch if not work.there
+        letters = [
+            Letter(report.subject, places.addresses, partial(self._write, report, places))
+            for report, places in works
         ]
-        faults = [fault for commit in commits if (fault := commit.exception())]
-        if faults:  # what is queued of the batch the next run finds by its ID
-            raise faults[0]
-        self._note_ids(batch, "queued")
-        for work in batch:
-            self._reported(work.report, ",".join(work.places.addresses), work.id)
+        reports = {report.subject: report for report, _ in works}
+        for letter in self._dispatch.mail(letters, crew):
+            self._reported(reports[letter.subject], ",".join(letter.addresses), letter.id)
 
-    def _commit(self, work: Work, now: float) -> None:
-        notify = {} if self._bounces else {"NOTIFY": "NEVER"}
-        addresses = work.places.addresses
-        paths = tuple(ForwardPath(address, notify) for address in addresses)
-        envelope = Envelope(self._bounces, paths, {SUBMITTED: ""}, REPORT)
-        writer = self._queue.begin(envelope, work.id)
-        try:
-            writer.write(message(self._reporter, work.report, addresses, now))
-            writer.commit()
-        except BaseException:
-            writer.abort()
-            raise
-
-    def _queued(self, steps: list[Step]) -> str:
-        """Give the ID of an entry that a run committed before it was cut off; "" for none."""
-        history = History(f"{self._queue.path}/history")
-        for id_ in (step.what for step in steps if step.word == "begun"):
-            needle = id_.lower().encode()
-            if self._queue.find(id_) or any(
-                any(history.find(day, [needle])) for day in history.days()
-            ):
-                return id_
-        return ""
+    def _write(self, report: Report, places: Places, now: float) -> bytes:
+        return message(self._reporter, report, places.addresses, now)
 
     def _send_posts(self, works: Sequence[Work], crew: ThreadPoolExecutor) -> set[Subject]:
         """Post what goes to URIs; give what has to be tried again."""
         posts = []
-        for report, places, *_ in works:
-            done = self._steps(report.subject)
+        for report, places in works:
+            done = self._dispatch.steps(report.subject)
             for uri in places.uris:
                 if Step("posted", uri) not in done:
                     posts.append((report, uri, crew.submit(self._post, uri, report)))
@@ -253,7 +212,7 @@ class Sending:
         for report, uri, post in posts:
             fault = post.exception()
             if fault is None:
-                self._note([report.subject], Step("posted", uri))
+                self._dispatch.note([report.subject], Step("posted", uri))
                 self._reported(report, uri)
             elif not isinstance(fault, Failure):
                 raise fault
@@ -267,29 +226,6 @@ class Sending:
 
     def _collected(self, kind: str) -> Collected:
         return Collected(self._folder, kind, 0)
-
-    def _sent_of(self, day: str) -> SentDay:
-        if day not in self._sent:
-            self._sent[day] = SentDay(self._folder, day)
-        return self._sent[day]
-
-    def _steps(self, subject: Subject) -> list[Step]:
-        return self._sent_of(subject.day).steps(subject.kind, subject.domain)
-
-    def _note(self, subjects: Sequence[Subject], step: Step, *, sync: bool = True) -> None:
-        """Note a step of some reports of a day."""
-        if subjects:
-            steps = [(subject.kind, subject.domain, step) for subject in subjects]
-            self._sent_of(subjects[0].day).note_all(steps, sync=sync)
-
-    def _note_ids(self, works: Sequence[Work], word: str) -> None:
-        if works:
-            subjects = [work.report.subject for work in works]
-            steps = [
-                (subject.kind, subject.domain, Step(word, work.id))
-                for subject, work in zip(subjects, works, strict=True)
-            ]
-            self._sent_of(subjects[0].day).note_all(steps)
 
     def _reported(self, report: Report, to: str, id_: str = "") -> None:
         subject = report.subject

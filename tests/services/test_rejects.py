@@ -13,7 +13,7 @@ from mailtools.services.agent import Job
 from mailtools.services.local.delivery import Local
 from mailtools.services.local.directory import Directory
 from mailtools.services.local.mailbox import REJECTS_MOST
-from mailtools.services.reception.limits import DAY, USUAL, kept_for
+from mailtools.services.reception.limits import DAY, USUAL, kept_for, limits_of
 from mailtools.store.maildir import Maildir
 from mailtools.store.queue import Queue
 from mailtools.store.quota import Quota
@@ -74,6 +74,11 @@ class Host:
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() or 1000)
     return Host(tmp_path)
+
+
+@pytest.mark.parametrize("quota", ["2G,\u00b2", "9" * 5000, "1G," + "9" * 5000, "x"])
+def test_a_quota_that_is_none_is_no_traceback(quota: str) -> None:
+    assert limits_of(Account("bob", -1, -1, "", "", "", {"quota": quota})) is None
 
 
 def test_who_wants_them_finds_them_in_a_folder_of_their_own(host: Host) -> None:

@@ -13,7 +13,7 @@ from mailtools.mail import dmarc_report, tls_report
 from mailtools.mail.dmarc_report import Feedback, Published, Sent, Signed
 from mailtools.mail.dmarc_report import Row as Written
 from mailtools.mail.tls_report import Applied, Session, TlsReport
-from mailtools.services.reports import compose, read_unpack
+from mailtools.services.reports import compose, read_tls, read_unpack
 from mailtools.services.reports.read import of_bytes, of_stream, once
 from mailtools.services.reports.read_names import chosen, failing, namer
 from mailtools.services.reports.read_table import tables
@@ -278,6 +278,14 @@ def test_bombs_are_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "larger than 100000 octets" in fault(packed)
     with pytest.raises(read_unpack.Unreadable):
         gunzip(gzip.compress(b"x" * 60_000) * 2)
+
+
+def test_a_tls_report_that_would_fill_the_memory_is_not_read() -> None:
+    bomb = gzip.compress(b'{"policies":[' + b"{}," * (read_tls.JSON_MOST // 3) + b"{}]}")
+    assert len(bomb) < 100_000
+    (fault,) = of_bytes("bomb", bomb)
+    assert isinstance(fault, Fault)
+    assert "larger than a TLS report" in fault.text
 
 
 @pytest.mark.parametrize("number", ["-1", "9" * 400, "10000000000000", "many", "", "1e9", "\u0663"])

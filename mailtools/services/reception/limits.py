@@ -16,9 +16,10 @@ from mailtools.store.quota import Limits
 if TYPE_CHECKING:
     from mailtools.services.access.accounts import Account
 
-_size = re.compile(r"([0-9]+)([BKMGT]?)(?:i?B)?\Z", re.IGNORECASE)
+_size = re.compile(r"([0-9]{1,18})([BKMGT]?)(?:i?B)?\Z", re.IGNORECASE)
 DAY = 86400.0
 USUAL = 7 * DAY  # seconds that rejects are kept where an account says just `yes`
+_number = re.compile(r"[0-9]{1,18}\Z")
 _UNITS = {"B": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
@@ -41,7 +42,7 @@ def limits_of(account: Account) -> Limits | None:
 
 def _limits(octets: str, messages: str, unit: str) -> Limits | None:
     match = _size.match(octets or "0")
-    if not match or not (messages or "0").isdigit():
+    if not match or not _number.match(messages or "0"):
         return None
     limits = Limits(int(match[1]) * _UNITS[match[2].upper() or unit], int(messages or "0"))
     return limits if limits else None

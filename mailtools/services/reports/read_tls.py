@@ -17,6 +17,7 @@ from mailtools.services.reports.read_values import (
     word,
 )
 
+JSON_MOST = 8 * 1024 * 1024  # octets; a stranger's objects take 30 times that in memory
 POLICIES_MOST = 1000
 DETAILS_MOST = 100_000
 FAULTS_MOST = 20
@@ -25,6 +26,8 @@ UNTOLD = "not-told"  # failures that a report counts, and says nothing of
 
 def read(data: bytes) -> Incoming:
     """Read a report; raise Unreadable."""
+    if len(data) > JSON_MOST:
+        raise Unreadable(f"it is larger than a TLS report: {JSON_MOST} octets")
     try:
         whole = json.loads(data)
     except (ValueError, RecursionError) as error:

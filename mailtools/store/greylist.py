@@ -14,6 +14,7 @@ import os
 from mailtools.store import disk
 
 SWEEP = 3600.0  # seconds between two looks for old marks in a folder
+MOST = 2048  # marks of a folder, of which each kind has 256: strangers choose what is marked
 _SWEPT = "swept"
 
 
@@ -66,19 +67,28 @@ def place_of(path: str, text: str) -> str:
 
 
 def sweep(folder: str, now: float, lifetime: float) -> None:
-    """Remove what nobody touched for `lifetime` seconds, once in a while."""
+    """Remove what nobody touched for `lifetime` seconds, and the oldest of too many.
+
+    Once in a while: each hour, and at one of 256 calls, which a flood makes often.
+    """
     stamp = f"{folder}/{_SWEPT}"
     try:
-        if now - os.stat(stamp).st_mtime < SWEEP:
+        if now - os.stat(stamp).st_mtime < SWEEP and os.urandom(1) != b"\0":
             return
     except FileNotFoundError:
         disk.create(stamp)
     disk.set_mtime(stamp, now)
+    found = []
     for name in disk.names(folder):
         path = f"{folder}/{name}"
         try:
-            old = now - os.stat(path).st_mtime >= lifetime
+            touched = os.stat(path).st_mtime
         except FileNotFoundError:
             continue  # another process swept it
-        if old and name != _SWEPT:
+        if name != _SWEPT:
+            found.append((touched, path))
+    found.sort()
+    many = len(found) - MOST
+    for number, (touched, path) in enumerate(found):
+        if number < many or now - touched >= lifetime:
             disk.remove(path)

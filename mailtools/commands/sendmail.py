@@ -14,7 +14,6 @@ from mailtools.commands.parts import home_of
 from mailtools.commands.sendmail_flags import Flags, parse
 from mailtools.config import Config
 from mailtools.errors import Usage
-from mailtools.services.access.become import become_owner
 from mailtools.services.people import drop, inject, queue_lines, sibling
 from mailtools.services.people.queue_view import rows
 from mailtools.services.people.requeue import make_due
@@ -142,6 +141,5 @@ def smtp(config: Config, queue: str) -> None:
     if not drop.can_write(queue):
         drop.bridge(drop.connect(where))
         return
-    become_owner(queue)
     os.environ["RELAYCLIENT"] = ""
     sibling.become("smtpd-accept")

@@ -95,6 +95,8 @@ def main(
         )
 
     def settle() -> None:
+        if os.geteuid() == 0:
+            preload()  # a listener did; later we may not be allowed to read it
         become_owner(f"{spool}/queue")
         Queue(f"{spool}/queue").create()
 

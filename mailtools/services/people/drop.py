@@ -55,6 +55,8 @@ def _can_make(path: str) -> bool:
 
 def into_queue(path: str, letter: Letter, me: str) -> str:
     """Commit a letter to the queue; when this returns its ID, it survives a power cut."""
+    if os.geteuid() == 0:
+        import syslog  # noqa: F401 (log: later we may not be allowed to read it)
     become_owner(path)
     queue = Queue(path)
     if not os.path.isdir(f"{path}/tmp"):

@@ -6,7 +6,7 @@ the attempt is made.
 
 from mailtools.errors import BadAddress, BadEntry, NoSuchEntry
 from mailtools.mail.address import ascii_domain
-from mailtools.services.access.become import become_owner
+from mailtools.services.access.become import acting_for
 from mailtools.store.destinations import Destinations
 from mailtools.store.queue import Entry, Place, Queue
 
@@ -17,12 +17,12 @@ def make_due(path: str, letter: str = "", needle: str = "") -> bool:
     `I` is the ID, `R` a pending forward-path, `S` the reverse-path, compared without case. Tell
     whether a queue run was there to hear of it. Held entries stay held.
     """
-    become_owner(path)
     queue = Queue(path)
-    for place in list(queue.waiting()):
-        if not needle or _has(queue, place, letter, needle.lower()):
-            try_now(queue, place)
-    return queue.pull()
+    with acting_for(path):  # for a while only: a queue run may follow, which needs root
+        for place in list(queue.waiting()):
+            if not needle or _has(queue, place, letter, needle.lower()):
+                try_now(queue, place)
+        return queue.pull()
 
 
 def try_now(queue: Queue, place: Place) -> None:

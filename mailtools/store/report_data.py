@@ -13,6 +13,10 @@ fills no disk. The first half of it is for all; when that is full, each of 128 s
 the other half, and a domain's name says which is its own: a flood about one domain, or about any
 number of names below one, leaves 127 shares as they are.
 
+    reports/failure/…               the same for failure reports: a line a message
+    reports/failure/taken/…         what report-send has set aside, and is sending
+    reports/redaction-key           by which it hides local-parts
+
 The record of what was sent is synced line by line. `begun` names the queue ID that a report is
 about to get, `queued` follows when it is there, so whoever finds `begun` alone asks the queue.
 """
@@ -30,7 +34,9 @@ from mailtools.store import disk
 LINE_MOST = 16384  # octets; a longer one says more than a report can hold
 SHARES = 128
 SECOND_LEVEL_MOST = 3  # letters of co.uk, com.br: below such a name the owners differ
-SENT = "sent"
+KEPT_DAYS = 7  # what could not be sent until then is dropped
+DAY = 86400
+SENT, TAKEN = "sent", "taken"
 VERSION = "1"
 
 _day = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
@@ -57,8 +63,9 @@ class Collected:
         day, half = day_of(now), self._most // 2
         path, most = f"{self._folder}/{day}", half
         size = _size(path)
-        if size < 0:
+        if size < 0:  # a new day: where nobody sends reports, this alone removes the old ones
             disk.make_directory(self._folder)
+            self.sweep(day_of(now - KEPT_DAYS * DAY))
         if size + len(line) > half:
             path, most = f"{path}.{share_of(domain, day)}", half // SHARES
             size = _size(path)
@@ -102,6 +109,42 @@ class Collected:
     def sweep(self, before: str) -> int:
         """Remove the days before a day; give how many files."""
         return _sweep(self._folder, before)
+
+    # -- data that are sent before the day is over ------------------------------------------------
+
+    def take(self, now: float) -> None:
+        """Set what is there aside, so that new files begin; raise QueueFull, SystemTrouble.
+
+        A line that is on its way into a file just then may be lost with it.
+        """
+        names = [name for name in _names(self._folder) if _day.match(name[:10])]
+        if names:
+            disk.make_directory(f"{self._folder}/{TAKEN}")
+        for name in names:
+            path = f"{self._folder}/{name}"
+            if name.endswith(".full"):
+                disk.remove(path)
+            else:
+                disk.move(path, f"{self._folder}/{TAKEN}/{name}.{now * 1000:.0f}")
+
+    def taken(self) -> list[str]:
+        """Give the names of the files that were set aside, oldest first."""
+        return _names(f"{self._folder}/{TAKEN}")
+
+    def untaken(self) -> list[str]:
+        """Give the names of those that still grow."""
+        return [name for name in _names(self._folder) if _day.match(name[:10])]
+
+    def lines(self, name: str) -> dict[str, Facts]:
+        """Count the lines of a file, set aside or not."""
+        found: dict[str, Facts] = {}
+        for folder in (f"{self._folder}/{TAKEN}", self._folder):
+            self._read(f"{folder}/{name}", found)
+        return found
+
+    def drop(self, name: str) -> None:
+        """Remove a file that was set aside."""
+        disk.remove(f"{self._folder}/{TAKEN}/{name}")
 
 
 def family(domain: str) -> str:
@@ -163,6 +206,12 @@ class SentDay:
     def steps(self, kind: str, domain: str) -> list[Step]:
         """Give the steps taken for a report."""
         return self._steps.get((kind, domain), [])
+
+    def all_steps(self) -> Iterator[tuple[str, str, Step]]:
+        """Yield the kind and domain of each report, and each step."""
+        for (kind, domain), steps in self._steps.items():
+            for step in steps:
+                yield kind, domain, step
 
     def done(self, kind: str, domain: str) -> bool:
         """Whether nothing is left to be done for a report."""

@@ -126,7 +126,7 @@ def test_what_was_sent_is_known_afterwards(tmp_path: Path) -> None:
 
 def test_old_days_go(tmp_path: Path) -> None:
     collected = Collected(str(tmp_path), "dmarc", 10)
-    for days in (9, 1):
+    for days in (1, 9):
         collected.add("example.net", "{}", "{}", NOW - days * 86400)  # beyond the limit
         (tmp_path / "dmarc" / day_of(NOW - days * 86400)).write_text("")
         SentDay(str(tmp_path), day_of(NOW - days * 86400)).note("dmarc", "example.net", "done")
@@ -135,3 +135,10 @@ def test_old_days_go(tmp_path: Path) -> None:
     assert sweep_sent(str(tmp_path), day_of(NOW - 7 * 86400)) == 1
     assert (tmp_path / "dmarc" / "notes").exists()
     assert len(collected.days()) == 1
+
+
+def test_where_nobody_sends_reports_old_days_go_all_the_same(tmp_path: Path) -> None:
+    collected = Collected(str(tmp_path), "dmarc", 1 << 20)
+    for days in range(20, -1, -1):
+        collected.add("example.net", "{}", "{}", NOW - days * 86400)
+    assert collected.days() == [day_of(NOW - days * 86400) for days in range(7, -1, -1)]

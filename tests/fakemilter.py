@@ -40,6 +40,7 @@ class FakeMilter:
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port = self._listener.getsockname()[1]
         self._open: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
         threading.Thread(target=self._serve, daemon=True).start()
 
     @property
@@ -47,7 +48,9 @@ class FakeMilter:
         return f"inet:127.0.0.1:{self.port}"
 
     def commands(self) -> str:
-        """The commands that were heard, without macros."""
+        """The commands that were heard, without macros; sessions that end have a moment for it."""
+        for session in self._threads:
+            session.join(5)
         return "".join(command for command, _ in self.heard if len(command) == 1)
 
     def said(self, command: str) -> list[bytes]:
@@ -79,7 +82,9 @@ class FakeMilter:
                 return
             self._open.append(connection)
             self.sessions += 1
-            threading.Thread(target=self._session, args=(connection,), daemon=True).start()
+            thread = threading.Thread(target=self._session, args=(connection,), daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
     def _session(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as incoming, contextlib.suppress(OSError):

@@ -7,6 +7,7 @@ import click
 
 from mailtools.cli import command, complain, progress, spool_option
 from mailtools.services.people.queue_edit import QueueEditor, each, ids_of
+from mailtools.services.queue.reroute import is_way
 
 
 @command("queue-edit")
@@ -14,18 +15,36 @@ from mailtools.services.people.queue_edit import QueueEditor, each, ids_of
 @click.argument(
     "verb",
     type=click.Choice(
-        ["hold", "release", "retry", "expire", "remove", "show", "replay", "unsuppress"]
+        [
+            "hold",
+            "release",
+            "retry",
+            "reroute",
+            "expire",
+            "remove",
+            "show",
+            "replay",
+            "unsuppress",
+        ]
     ),
 )
+@click.option("--via", metavar="HOST:PORT", help="reroute: the host it goes to, as in routes.")
+@click.option("--usual", is_flag=True, help="reroute: it goes the usual way again.")
 @click.argument("ids", nargs=-1)
-def main(spool: str, verb: str, ids: tuple[str, ...]) -> int:
-    """Hold, release, retry, expire, remove, show or replay entries of the queue.
+def main(*, spool: str, verb: str, via: str | None, usual: bool, ids: tuple[str, ...]) -> int:
+    """Hold, release, retry, reroute, expire, remove, show or replay entries of the queue.
 
     unsuppress takes addresses instead, and lets them be tried again.
 
     IDs come as arguments, or as the first words of the lines of stdin: `queue-list --to
     '*@example.net' | queue-edit hold`.
     """
+    if (verb == "reroute") != (bool(via) != usual):
+        raise click.UsageError(
+            "reroute goes with --via HOST:PORT or with --usual, and they with it"
+        )
+    if via and not is_way(via):
+        raise click.UsageError(f"{via!r} is no host, host:port or [address]:port")
     editor = QueueEditor(f"{spool}/queue")
 
     def show(id_: str) -> None:
@@ -36,6 +55,7 @@ def main(spool: str, verb: str, ids: tuple[str, ...]) -> int:
         "hold": editor.hold,
         "release": editor.release,
         "retry": editor.retry,
+        "reroute": lambda id_: editor.reroute(id_, via or ""),
         "expire": editor.expire,
         "remove": editor.remove,
         "show": show,

@@ -2,9 +2,9 @@
 
 A line is a Report behind the time, TAB-separated, LF at its end (mailtools-queue(5)). A `notified`
 line says that a DSN was committed: for which action, and under which ID; a `held` line, why the
-entry was held; a `released` line, that an operator let it go, so that hold rules leave it alone.
-Journals are only ever appended to; a last line without LF was torn by a power cut and does not
-count.
+entry was held; a `released` line, that an operator let it go, so that hold rules leave it alone; a
+`rerouted` line, which way it goes from now on (no text: the usual one). Journals are only ever
+appended to; a last line without LF was torn by a power cut and does not count.
 """
 
 from typing import NamedTuple
@@ -16,6 +16,10 @@ from mailtools.mail.report import DELAYED, Report, parse_report
 NOTIFIED = "notified"
 HELD = "held"
 RELEASED = "released"
+REROUTED = "rerouted"
+
+
+_TURNS = (HELD.encode(), RELEASED.encode(), REROUTED.encode())
 
 
 class Notice(NamedTuple):
@@ -31,11 +35,11 @@ class Notice(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """An entry was held, and why; or an operator let it go."""
+    """An entry was held, and why; or an operator let it go, or gave it another way."""
 
     time: float
     word: str
-    """`held` or `released`."""
+    """`held`, `released` or `rerouted`."""
     why: str = ""
 
     def line(self) -> bytes:
@@ -59,7 +63,7 @@ class Journal:
         self.untold: list[tuple[float, Report]] = []
         """Settled reports since the last DSN about any."""
         self.turns: list[Turn] = []
-        """When it was held, and let go."""
+        """When it was held, let go, and given another way."""
         self.written = 0
         """How many of the attempts are in the file."""
         self.on_disk = on_disk
@@ -81,6 +85,11 @@ class Journal:
     def held_by(self) -> str:
         """Who or what held the entry last; "" where it never was held, or nobody noted it."""
         return next((turn.why for turn in reversed(self.turns) if turn.word == HELD), "")
+
+    @property
+    def way(self) -> str:
+        """Where an operator wants it to go instead, as a route; "" for the usual way."""
+        return way_of(self.turns)
 
     def told(self, action: str) -> bool:
         """Whether a DSN with this action was committed."""
@@ -105,6 +114,11 @@ class Journal:
             self.untold.clear()
 
 
+def way_of(turns: list[Turn]) -> str:
+    """Give where a message goes by an operator's word, as a route; "" for the usual way."""
+    return next((turn.why for turn in reversed(turns) if turn.word == REROUTED), "")
+
+
 def encode(attempts: list[tuple[float, Report]]) -> bytes:
     """Write journal lines for reports, each with its time in seconds since 1970."""
     return b"".join(report.line(f"{time:.0f}") for time, report in attempts)
@@ -119,7 +133,7 @@ def decode(data: bytes) -> Journal:
         try:
             if len(parts) == 5 and parts[2] == NOTIFIED.encode():
                 journal.add_notice(Notice(float(parts[0]), parts[3].decode(), parts[4].decode()))
-            elif len(parts) == 5 and parts[2] in (HELD.encode(), RELEASED.encode()):
+            elif len(parts) == 5 and parts[2] in _TURNS:
                 why = parts[4].decode("utf-8", "replace")
                 journal.turns.append(Turn(float(parts[0]), parts[2].decode(), why))
             else:

@@ -26,7 +26,7 @@ from mailtools.mail.dates import days_since_1970
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.report import Report
 from mailtools.store import disk, journal
-from mailtools.store.journal import HELD, RELEASED, Journal, Notice, Turn
+from mailtools.store.journal import HELD, RELEASED, REROUTED, Journal, Notice, Turn
 from mailtools.store.queue_id import arrival, is_id, make_id
 
 FOLDERS = ("tmp", "new", "wait", "hold", "log", "bad", "history", "dest", "suppress")
@@ -353,9 +353,14 @@ class Queue:
             self.note_turn(id_, RELEASED)
         self._change(id_, State.NEW)
 
-    def note_turn(self, id_: str, word: str, why: str = "") -> None:
-        """Write to the journal that an entry is `held` or `released`; not synced."""
-        self._append(id_, self.journal(id_), Turn(time.time(), word, why).line(), sync=False)
+    def reroute(self, id_: str, way: str) -> None:
+        """Let an entry go by `way`, a route, from now on; "": the usual way. Synced."""
+        self._need(id_)
+        self.note_turn(id_, REROUTED, way, sync=True)
+
+    def note_turn(self, id_: str, word: str, why: str = "", *, sync: bool = False) -> None:
+        """Write to the journal that an entry is `held`, `released` or `rerouted`."""
+        self._append(id_, self.journal(id_), Turn(time.time(), word, why).line(), sync=sync)
 
     def retry(self, id_: str) -> None:
         """Make a waiting entry due now."""

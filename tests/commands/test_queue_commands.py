@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from smtpsink import Taker
 
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.report import DELAYED, Report
@@ -315,3 +316,57 @@ def test_what_holds_an_entry_is_listed(site, queue):
     ]
     told = site.run("queue-list", "--json").stdout.splitlines()
     assert [json.loads(line)["held_by"] for line in told][1] == "the operator"
+
+
+def test_rerouted_messages_go_another_way_and_the_others_the_usual_one(site, queue):
+    with Taker() as usual, Taker() as other:
+        site.set("routes", f":127.0.0.1:{usual.port}")
+        ids = [delay(queue, put(queue), "busy") for _ in range(2)]
+        way = f"127.0.0.1:{other.port}"
+        done = site.run("queue-edit", "reroute", "--via", way, input=f"{ids[0]}\n".encode())
+        assert done.returncode == 0, done.stderr
+        listed = lines(site.run("queue-list", "--state", "new"))
+        assert [line.split("\t")[0] for line in listed] == ids[:1]
+        assert f"goes via {way}: busy" in listed[0]
+        assert json.loads(site.run("queue-list", "--json").stdout.splitlines()[0])["via"] == way
+        assert f"(goes via {way})".encode() in site.run("mailq").stdout
+        told = site.run("mail-why", ids[0]).stdout.decode()
+        assert f"by the operator, to go via {way}\n" in told
+        assert f"queue-edit reroute --usual {ids[0]}\n" in told
+        planned = site.run("queue-run", "--dry-run").stdout.decode()
+        assert f"\trelay-send --via={way}\t{way}\t" in planned
+        assert site.run("queue-edit", "retry", ids[1]).returncode == 0
+        assert site.run("queue-run").returncode == 0
+    assert (len(other.messages), len(usual.messages)) == (1, 1)
+    assert f"to go via {way}\n" in site.run("mail-why", ids[0]).stdout.decode()
+
+
+def test_a_way_is_taken_back(site, queue):
+    id_ = put(queue)
+    assert site.run("queue-edit", "reroute", "--via", "smtps:mail.example.com", id_).returncode == 0
+    assert queue.journal(id_).way == "smtps:mail.example.com"
+    assert site.run("queue-edit", "reroute", "--usual", id_).returncode == 0
+    assert b"\trelay-send\texample.net\t" in site.run("queue-run", "--dry-run").stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["reroute"],
+        ["reroute", "--via", "a.test", "--usual"],
+        ["retry", "--via", "a.test"],
+        ["reroute", "--via", "a b"],
+        ["reroute", "--via", "host:port:what"],
+    ],
+)
+def test_a_way_that_is_none(site, queue, words):
+    id_ = put(queue)
+    assert site.run("queue-edit", *words, id_).returncode == os.EX_USAGE
+    assert queue.journal(id_).way == ""
+
+
+def test_what_the_journal_calls_a_way_is_no_command(site, queue):
+    """Who owns the queue must not choose what a queue run starts as root."""
+    id_ = put(queue)
+    queue.reroute(id_, "--etc=/tmp; pipe-deliver sh")
+    assert b"\trelay-send\texample.net\t" in site.run("queue-run", "--dry-run").stdout

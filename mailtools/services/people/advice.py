@@ -7,7 +7,7 @@ from mailtools.mail.address import ascii_domain
 from mailtools.services.people.cause import OURS, SENDERS, Cause, cause_of, helps
 from mailtools.services.people.story import JUNKED, JUNKED_BY, Story
 from mailtools.store.destinations import Silence
-from mailtools.store.journal import HELD, Turn
+from mailtools.store.journal import HELD, Turn, way_of
 from mailtools.store.queue import State
 
 LATE = 600.0  # seconds; what is due longer than this waits for a queue run
@@ -26,7 +26,8 @@ class Advice:
         if path not in one.pending:
             return None
         try:
-            silence = self._silences.get(ascii_domain(path.rpartition("@")[2]))
+            destination = way_of(one.turns) or ascii_domain(path.rpartition("@")[2])
+            silence = self._silences.get(destination)
         except BadAddress:
             return None
         return silence if silence and silence.until > self._now else None
@@ -45,21 +46,19 @@ class Advice:
 
     def whole(self, one: Story) -> list[str]:
         """Give the command lines that help with a message as a whole."""
+        usual = [f"queue-edit reroute --usual {one.id}"] if way_of(one.turns) else []
         match one.state:
             case State.HOLD:
                 turn = held_by(one)
                 of_budget = turn is not None and turn.why.startswith(BUDGET)
                 more = [f"queue-list --state hold --from '{one.reverse_path}'"] if of_budget else []
-                return [f"queue-edit release {one.id}", *more]
+                return [f"queue-edit release {one.id}", *more, *usual]
             case State.BAD:
                 return [f"queue-edit show {one.id}", f"queue-edit remove {one.id}"]
             case State.NEW | State.WAIT if one.due is not None:
                 late = self._now - max(one.due, one.arrival) > LATE
-                return (
-                    ["queue-run  # it is due, and no queue run is at work"]
-                    if (late and not self._attended)
-                    else []
-                )
+                alone = late and not self._attended
+                return ["queue-run  # it is due, and no queue run is at work"] * alone + usual
         return []
 
 

@@ -1,4 +1,4 @@
-"""What an operator does to entries: hold, release, retry, expire, remove, show, replay.
+"""What an operator does to entries: hold, release, retry, reroute, expire, remove, show, replay.
 
 And to addresses that are suppressed: let them be tried again.
 """
@@ -45,6 +45,16 @@ class QueueEditor:
     def retry(self, id_: str) -> None:
         """Make a waiting entry due now; a held one stays held."""
         place = self._place(self._readable(id_))
+        if place.state is State.WAIT:
+            try_now(self._queue, place)
+
+    def reroute(self, id_: str, way: str) -> None:
+        """Let an entry go by `way`, written as in `routes`, from now on; "": the usual way.
+
+        One that waits is due now; a held one stays held. It ends on disk with the entry.
+        """
+        self._queue.reroute(self._readable(id_), way)
+        place = self._place(id_)
         if place.state is State.WAIT:
             try_now(self._queue, place)
 

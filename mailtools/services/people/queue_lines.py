@@ -53,6 +53,8 @@ def _mailq_entry(row: Row) -> Iterator[str]:
     yield f"{name:<{ID_WIDTH}} {row.size:>8} {came:>19} {one_line(sender)}"
     if row.fault:
         yield _reason(row.fault)
+    if row.way:
+        yield _reason(f"goes via {row.way}")
     told = ""
     for one in row.pending:
         if one.reason and one.reason != told:
@@ -119,6 +121,8 @@ def own_json(row: Row) -> str:
     found.update(state=row.state.value, due=row.due, attempts=row.attempts, fault=row.fault)
     if row.held_by:
         found["held_by"] = row.held_by
+    if row.way:
+        found["via"] = row.way
     return _json(found)
 
 

@@ -38,13 +38,18 @@ class Row(NamedTuple):
     """Why a bad entry cannot be read."""
     held_by: str = ""
     """Who or what holds it, where it is held and that is known."""
+    way: str = ""
+    """Where an operator wants it to go instead of the usual way."""
 
     @property
     def reason(self) -> str:
         """Why it waits: what holds it, or the reason of the first forward-path that has one."""
         held = f"held by {self.held_by}" if self.held_by else ""
         reasons = (one.reason for one in self.pending if one.reason)
-        return self.fault or held or next(reasons, "")
+        reason = self.fault or held or next(reasons, "")
+        if not self.way:
+            return reason
+        return f"goes via {self.way}: {reason}" if reason else f"goes via {self.way}"
 
 
 class Choice(NamedTuple):
@@ -135,6 +140,7 @@ def row_of(queue: Queue, place: Place) -> Row | None:
         due,
         len({when for when, _ in entry.journal.attempts}),
         held_by=entry.journal.held_by if place.state is State.HOLD else "",
+        way=entry.journal.way,
     )
 
 

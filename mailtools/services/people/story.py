@@ -15,7 +15,7 @@ from mailtools.services.queue.classes import Classes
 from mailtools.services.queue.schedule import Schedule
 from mailtools.store import history
 from mailtools.store.history import Record
-from mailtools.store.journal import HELD, NOTIFIED, RELEASED, Notice, Turn
+from mailtools.store.journal import HELD, NOTIFIED, RELEASED, REROUTED, Notice, Turn
 from mailtools.store.queue import Entry, Place, Queue, State
 from mailtools.store.queue_id import arrival, is_id
 
@@ -201,7 +201,7 @@ def of_records(records: Iterable[Record]) -> Story | None:
                     story.forward_paths.append(path)
         elif story is None:
             continue
-        elif record.word in (HELD, RELEASED):
+        elif record.word in (HELD, RELEASED, REROUTED):
             story.turns.append(Turn(record.time, record.word, "".join(record.fields[:1])))
         elif record.word == NOTIFIED and len(record.fields) >= 2:
             story.notices.append(Notice(record.time, record.fields[0], record.fields[1]))

@@ -17,7 +17,7 @@ from mailtools.services.people.log_lines import LogLine
 from mailtools.services.people.queue_lines import age
 from mailtools.services.people.refusals import Refusal
 from mailtools.services.people.story import LOGGED, Story
-from mailtools.store.journal import HELD
+from mailtools.store.journal import HELD, REROUTED
 from mailtools.store.queue import State
 
 _LABEL = 10
@@ -187,6 +187,8 @@ def _arrival_lines(one: Story) -> Iterator[str]:
         yield _cause_line(cause)
     for turn in one.turns:
         by = f" by {turn.why}" if turn.word == HELD else " by the operator"
+        if turn.word == REROUTED:
+            by += f", to go via {turn.why}" if turn.why else ", to go the usual way again"
         yield _line(turn.word, f"{_moment(turn.time)}{by}")
 
 

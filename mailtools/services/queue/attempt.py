@@ -12,14 +12,15 @@ from collections.abc import Callable
 
 from mailtools import log
 from mailtools.errors import BadEntry, Failure, NoSuchEntry
-from mailtools.mail.envelope import REJECTED, ForwardPath
+from mailtools.mail.envelope import ForwardPath
 from mailtools.mail.report import DELAYED, FAILED, Report
 from mailtools.mail.verp import XVERP, personal
 from mailtools.services.queue.classes import Classes
 from mailtools.services.queue.holding import HoldRules
 from mailtools.services.queue.notify import Notifier
+from mailtools.services.queue.reroute import agent_of
 from mailtools.services.queue.schedule import Schedule, Terms, is_greylisting, priority
-from mailtools.services.queue.transports import LOCAL, Transports, is_local
+from mailtools.services.queue.transports import Transports, is_local
 from mailtools.services.queue.worker import Assignment
 from mailtools.store import history
 from mailtools.store.destinations import Silence
@@ -120,7 +121,7 @@ class Attempts:
 
     def _assignments(self, work: Work, now: float, *, asked: bool) -> list[Assignment]:
         entry = work.entry
-        if self.suppress:
+        if self.suppress and not entry.journal.way:
             self._fail_suppressed(work, now)
         for path in entry.pending:
             terms = work.terms_of(path.address)
@@ -133,14 +134,9 @@ class Attempts:
             pending = self._due_paths(work, now)
         if not pending:
             return []
-        if REJECTED in entry.envelope.parameters:  # another agent would not know what that means
-            paths = {(LOCAL, LOCAL): [path.address for path in pending]}
-        elif len(pending) == 1:
-            paths = {self.transports.find(pending[0].address): [pending[0].address]}
-        else:
-            paths = {}
-            for address in dict.fromkeys(path.address for path in pending):
-                paths.setdefault(self.transports.find(address), []).append(address)
+        paths: dict[tuple[str, str], list[str]] = {}
+        for address in dict.fromkeys(path.address for path in pending):
+            paths.setdefault(agent_of(entry, self.transports, address), []).append(address)
         level = priority(entry.envelope) if entry.envelope.parameters else 0
         sender = entry.envelope.reverse_path
         if XVERP in entry.envelope.parameters:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from mailtools.errors import BadAddress, BadEntry, NoSuchEntry
 from mailtools.mail.address import ascii_domain
 from mailtools.services.queue.holding import HoldRules
+from mailtools.services.queue.reroute import agent_of
 from mailtools.services.queue.transports import Transports
 from mailtools.services.queue.worker import Assignment
 from mailtools.store.destinations import Destinations
@@ -95,7 +96,7 @@ def preview(
             yield f"{place.id}\thold\t\t{rule}"
             continue
         for path in entry.pending:
-            agent, destination = transports.find(path.address)
+            agent, destination = agent_of(entry, transports, path.address)
             if not selection or selection.wants(path.address):
                 yield f"{place.id}\t{agent}\t{destination}\t{path.address}"
 

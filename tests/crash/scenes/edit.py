@@ -5,7 +5,7 @@ from pathlib import Path
 from crash.scenario import Say, Scenario
 from crash.scenes.queue import ENVELOPE, ID, MESSAGE, entries, one_entry
 from crash.scenes.run import ID as RUN_ID
-from crash.scenes.run import Peers, finish, prepare_with
+from crash.scenes.run import START, Peers, finish, prepare_with
 
 from mailtools.services.people.drop import into_queue
 from mailtools.services.people.inject import Letter
@@ -43,6 +43,31 @@ def check_expire(folder: Path, said: list[str]) -> None:
     taken: list[str] = []
     finish(folder, Peers(taken.append, busy=False).deliver)
     assert taken == (["DSN a@example.net"] if expired else ["taken a@example.net"])
+
+
+# -- reroute --------------------------------------------------------------------------------------
+
+
+def waits(folder: Path) -> None:
+    prepare_with("a@example.net")(folder)
+    queue = Queue(str(folder / "queue"))
+    queue.defer(queue.open(RUN_ID), START)
+
+
+def reroute(folder: Path, say: Say) -> None:
+    QueueEditor(str(folder / "queue")).reroute(RUN_ID, "gateway.example.com")
+    say("rerouted")
+
+
+def check_reroute(folder: Path, said: list[str]) -> None:
+    queue = Queue(str(folder / "queue"))
+    way = queue.open(RUN_ID).journal.way
+    assert way in ("", "gateway.example.com"), "half of a host's name"
+    assert way or "rerouted" not in said, "it goes the way that the operator did not want"
+    queue.retry(RUN_ID)
+    taken: list[str] = []
+    finish(folder, Peers(taken.append, busy=False).deliver)
+    assert set(taken) == {"taken a@example.net"}
 
 
 # -- remove ---------------------------------------------------------------------------------------
@@ -86,6 +111,7 @@ def check_drop(folder: Path, said: list[str]) -> None:
 SCENARIOS = [
     Scenario("edit-replay", one_entry, replay, check_replay, stops=9),
     Scenario("edit-expire", prepare_with("a@example.net"), expire, check_expire, stops=4),
+    Scenario("edit-reroute", waits, reroute, check_reroute, stops=3),
     Scenario("edit-remove", one_entry, remove, check_remove, stops=3),
     # The folders of the queue are made one by one: each sync makes those before it last, too.
     Scenario("edit-sendmail", lambda folder: None, drop, check_drop, stops=9, spare={"queue": 9}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mailtools import __version__
@@ -13,9 +13,8 @@ from mailtools.protocol.imap.wire import Cursor
 from mailtools.protocol.sasl import wire
 
 if TYPE_CHECKING:
-    from mailtools.protocol.imap.server import ImapServer
+    from mailtools.protocol.imap.dialog import Answer, Dialog
 
-Answer = Generator[bytes, None, str]
 
 ID_PAIRS_MOST = 30  # RFC 2971 3.3
 
@@ -26,7 +25,7 @@ _LOGGED_IN = (
 )
 
 
-def capabilities(server: ImapServer) -> str:
+def capabilities(server: Dialog) -> str:
     """List what can be done in this state."""
     if server.session is not None:
         return f"{_ALWAYS} {_LOGGED_IN} APPENDLIMIT={server.session.append_limit}"
@@ -39,31 +38,31 @@ def capabilities(server: ImapServer) -> str:
     return " ".join(words)
 
 
-def _mechanisms(server: ImapServer) -> list[str]:
+def _mechanisms(server: Dialog) -> list[str]:
     return [
         name for name in server.site.mechanisms if server.may_log_in or name not in wire.PLAINTEXT
     ]
 
 
-def capability(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
+def capability(server: Dialog, tag: bytes, cursor: Cursor) -> Answer:
     """RFC 3501 6.1.1."""
     yield f"* CAPABILITY {server.capabilities()}\r\n".encode()
     return "Capability completed"
 
 
-def noop(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
+def noop(server: Dialog, tag: bytes, cursor: Cursor) -> str:
     """RFC 3501 6.1.2: the news comes with every command."""
     return "Noop completed"
 
 
-def logout(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
+def logout(server: Dialog, tag: bytes, cursor: Cursor) -> Answer:
     """RFC 3501 6.1.3."""
     yield b"* BYE Logging out\r\n"
     server.leave()
     return "Logout completed"
 
 
-def identify(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
+def identify(server: Dialog, tag: bytes, cursor: Cursor) -> Answer:
     """RFC 2971: what the client says of itself is read and forgotten."""
     cursor.space()
     if cursor.accept(b"("):
@@ -84,7 +83,7 @@ def identify(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
     return "ID completed"
 
 
-def enable(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
+def enable(server: Dialog, tag: bytes, cursor: Cursor) -> Answer:
     """RFC 5161: nothing here needs to be enabled, and what is unknown is overlooked."""
     cursor.space()
     cursor.atom()
@@ -95,7 +94,7 @@ def enable(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
     return "Enabled"
 
 
-def starttls(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
+def starttls(server: Dialog, tag: bytes, cursor: Cursor) -> str:
     """RFC 3501 6.2.1."""
     if not server.can_tls or server.secure:
         raise BadSyntax("TLS is active already" if server.secure else "There is no TLS here")
@@ -106,7 +105,7 @@ def starttls(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
 # -- login ----------------------------------------------------------------------------------------
 
 
-def login(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
+def login(server: Dialog, tag: bytes, cursor: Cursor) -> str:
     """RFC 3501 6.2.3."""
     from mailtools.protocol.sasl.server import Password  # not before it is used
 
@@ -126,7 +125,7 @@ def login(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
     return _welcome(server, identity)
 
 
-def authenticate(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
+def authenticate(server: Dialog, tag: bytes, cursor: Cursor) -> str:
     """RFC 3501 6.2.2, with an initial response (RFC 4959)."""
     from mailtools.protocol.sasl.server import start  # not before it is used
 
@@ -159,7 +158,7 @@ def authenticate(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
     return _guarded(server, respond(initial))
 
 
-def _go_on(server: ImapServer, tag: bytes, step: Callable[[], str]) -> None:
+def _go_on(server: Dialog, tag: bytes, step: Callable[[], str]) -> None:
     def steps() -> Answer:
         yield b""
         return _guarded(server, step)
@@ -167,19 +166,19 @@ def _go_on(server: ImapServer, tag: bytes, step: Callable[[], str]) -> None:
     server.answer_later(tag, steps())
 
 
-def _guarded(server: ImapServer, step: Callable[[], str]) -> str:
+def _guarded(server: Dialog, step: Callable[[], str]) -> str:
     try:
         return step()
     except BadCredentials as failure:
         raise server.no_login(failure) from failure
 
 
-def _need_privacy(server: ImapServer) -> None:
+def _need_privacy(server: Dialog) -> None:
     if not server.may_log_in:
         raise No("Passwords are taken under TLS only", code="PRIVACYREQUIRED")
 
 
-def _welcome(server: ImapServer, identity: object) -> str:
+def _welcome(server: Dialog, identity: object) -> str:
     try:
         server.logged_in(server.site.open(identity))
     except Failure as failure:
@@ -190,7 +189,7 @@ def _welcome(server: ImapServer, identity: object) -> str:
 # -- IDLE -----------------------------------------------------------------------------------------
 
 
-def idle(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
+def idle(server: Dialog, tag: bytes, cursor: Cursor) -> Answer:
     """RFC 2177."""
     yield b"+ idling\r\n"
     yield from server.news(expunges=True)

@@ -12,13 +12,11 @@ from mailtools.protocol.imap.status import take_status_items, write_status
 from mailtools.protocol.imap.wire import Cursor, mailbox_name
 
 if TYPE_CHECKING:
-    from mailtools.protocol.imap.server import ImapServer
+    from mailtools.protocol.imap.dialog import Answer, Dialog
     from mailtools.protocol.imap.session import Session
 
-Answer = Generator[bytes, None, str]
 
-
-def _session(server: ImapServer) -> Session:
+def _session(server: Dialog) -> Session:
     assert server.session is not None, "the table lets nobody here who is not logged in"
     return server.session
 
@@ -30,23 +28,23 @@ def _one_name(cursor: Cursor) -> str:
     return name
 
 
-def namespace(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
+def namespace(server: Dialog, tag: bytes, cursor: Cursor) -> Answer:
     """RFC 2342 5."""
     yield listing.namespaces()
     return "Namespace completed"
 
 
-def select(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
+def select(server: Dialog, tag: bytes, cursor: Cursor) -> Answer:
     """RFC 3501 6.3.1."""
     return _open(server, cursor, read_only=False)
 
 
-def examine(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
+def examine(server: Dialog, tag: bytes, cursor: Cursor) -> Answer:
     """RFC 3501 6.3.2."""
     return _open(server, cursor, read_only=True)
 
 
-def _open(server: ImapServer, cursor: Cursor, *, read_only: bool) -> Answer:
+def _open(server: Dialog, cursor: Cursor, *, read_only: bool) -> Answer:
     cursor.space()
     raw = cursor.astring()
     cursor.end()
@@ -71,7 +69,7 @@ def _open(server: ImapServer, cursor: Cursor, *, read_only: bool) -> Answer:
     return "[READ-ONLY] Examine completed" if read_only else "[READ-WRITE] Select completed"
 
 
-def create(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
+def create(server: Dialog, tag: bytes, cursor: Cursor) -> str:
     """RFC 3501 6.3.3: a separator at the end says only that more will come below."""
     name = _one_name(cursor).removesuffix(listing.SEPARATOR)
     if name == "INBOX":
@@ -82,7 +80,7 @@ def create(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
     return "Create completed"
 
 
-def delete(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
+def delete(server: Dialog, tag: bytes, cursor: Cursor) -> str:
     """RFC 3501 6.3.4."""
     name = _one_name(cursor)
     if name == "INBOX":
@@ -91,7 +89,7 @@ def delete(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
     return "Delete completed"
 
 
-def rename(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
+def rename(server: Dialog, tag: bytes, cursor: Cursor) -> str:
     """RFC 3501 6.3.5."""
     cursor.space()
     name = cursor.mailbox()
@@ -102,19 +100,19 @@ def rename(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
     return "Rename completed"
 
 
-def subscribe(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
+def subscribe(server: Dialog, tag: bytes, cursor: Cursor) -> str:
     """RFC 3501 6.3.6."""
     _session(server).subscribe(_one_name(cursor), on=True)
     return "Subscribe completed"
 
 
-def unsubscribe(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
+def unsubscribe(server: Dialog, tag: bytes, cursor: Cursor) -> str:
     """RFC 3501 6.3.7."""
     _session(server).subscribe(_one_name(cursor), on=False)
     return "Unsubscribe completed"
 
 
-def list_(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
+def list_(server: Dialog, tag: bytes, cursor: Cursor) -> Answer:
     """RFC 3501 6.3.8, RFC 5258, RFC 5819."""
     cursor.space()
     query = listing.take_list(cursor)
@@ -125,7 +123,7 @@ def list_(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
     return "List completed"
 
 
-def lsub(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
+def lsub(server: Dialog, tag: bytes, cursor: Cursor) -> Answer:
     """RFC 3501 6.3.9."""
     cursor.space()
     query = listing.take_lsub(cursor)
@@ -133,7 +131,7 @@ def lsub(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
     return "Lsub completed"
 
 
-def _list(server: ImapServer, query: listing.Query) -> Generator[bytes, None, None]:
+def _list(server: Dialog, query: listing.Query) -> Generator[bytes, None, None]:
     session = _session(server)
     for name, response, exists in listing.answer(query, session.folders()):
         yield response
@@ -145,7 +143,7 @@ def _list(server: ImapServer, query: listing.Query) -> Generator[bytes, None, No
             yield write_status(name, query.status, counted, session.append_limit)
 
 
-def status(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
+def status(server: Dialog, tag: bytes, cursor: Cursor) -> Answer:
     """RFC 3501 6.3.10."""
     cursor.space()
     name = cursor.mailbox()
@@ -158,6 +156,6 @@ def status(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
     return "Status completed"
 
 
-def append_without_message(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
+def append_without_message(server: Dialog, tag: bytes, cursor: Cursor) -> str:
     """RFC 3501 6.3.11: one that has a message is taken before the table is asked."""
     raise BadSyntax("A message as literal expected")

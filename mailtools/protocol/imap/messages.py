@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from mailtools.errors import BadSyntax, ConnectionDied, Failure, NoSuchFolder, NoSuchMessage
@@ -25,22 +25,20 @@ from mailtools.protocol.imap.values import Copied
 from mailtools.protocol.imap.wire import Cursor, string
 
 if TYPE_CHECKING:
-    from mailtools.protocol.imap.server import ImapServer
+    from mailtools.protocol.imap.dialog import Answer, Dialog
     from mailtools.protocol.imap.session import View
-
-Answer = Generator[bytes, None, str]
 
 
 def _gone() -> No:
     return No("Some of the messages are gone", code="EXPUNGEISSUED")
 
 
-def _view(server: ImapServer) -> View:
+def _view(server: Dialog) -> View:
     assert server.view is not None, "the table lets nobody here without a mailbox"
     return server.view
 
 
-def _chosen(server: ImapServer, numbers: Numbers, *, uid: bool, strict: bool = True) -> list[int]:
+def _chosen(server: Dialog, numbers: Numbers, *, uid: bool, strict: bool = True) -> list[int]:
     """Give the UIDs that a sequence set names; BadSyntax for numbers of no message if `strict`."""
     uids = _view(server).uids
     if numbers.saved:
@@ -60,7 +58,7 @@ def _number(uids: Sequence[int], uid: int) -> int:
     return place + 1 if place < len(uids) and uids[place] == uid else 0
 
 
-def _writable(server: ImapServer) -> View:
+def _writable(server: Dialog) -> View:
     view = _view(server)
     if view.read_only:
         raise No("The mailbox is open for reading only", code="READ-ONLY")
@@ -70,12 +68,12 @@ def _writable(server: ImapServer) -> View:
 # -- the mailbox ----------------------------------------------------------------------------------
 
 
-def check(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
+def check(server: Dialog, tag: bytes, cursor: Cursor) -> str:
     """RFC 3501 6.4.1: everything that was promised is on disk already."""
     return "Check completed"
 
 
-def close(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
+def close(server: Dialog, tag: bytes, cursor: Cursor) -> str:
     """RFC 3501 6.4.2: expunge, and say nothing of it."""
     view = _view(server)
     if not view.read_only:
@@ -84,19 +82,19 @@ def close(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
     return "Close completed"
 
 
-def unselect(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
+def unselect(server: Dialog, tag: bytes, cursor: Cursor) -> str:
     """RFC 3691."""
     server.select(None)
     return "Unselect completed"
 
 
-def expunge(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
+def expunge(server: Dialog, tag: bytes, cursor: Cursor) -> str:
     """RFC 3501 6.4.3."""
     _writable(server).expunge(None)
     return "Expunge completed"
 
 
-def uid_expunge(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
+def uid_expunge(server: Dialog, tag: bytes, cursor: Cursor) -> str:
     """RFC 4315 2.1."""
     cursor.space()
     numbers = take_numbers(cursor)
@@ -108,17 +106,17 @@ def uid_expunge(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
 # -- FETCH ----------------------------------------------------------------------------------------
 
 
-def fetch(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
+def fetch(server: Dialog, tag: bytes, cursor: Cursor) -> Answer:
     """RFC 3501 6.4.5."""
     return _fetch(server, cursor, uid=False)
 
 
-def uid_fetch(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
+def uid_fetch(server: Dialog, tag: bytes, cursor: Cursor) -> Answer:
     """RFC 3501 6.4.8."""
     return _fetch(server, cursor, uid=True)
 
 
-def _fetch(server: ImapServer, cursor: Cursor, *, uid: bool) -> Answer:
+def _fetch(server: Dialog, cursor: Cursor, *, uid: bool) -> Answer:
     cursor.space()
     numbers = take_numbers(cursor)
     cursor.space()
@@ -154,7 +152,7 @@ def _numbered(uids: Sequence[int], chosen: list[int]) -> Iterator[tuple[int, int
 
 
 def _fetch_one(
-    server: ImapServer, view: View, number: int, uid: int, items: list[Item]
+    server: Dialog, view: View, number: int, uid: int, items: list[Item]
 ) -> Iterator[bytes]:
     message = view.message(uid)
     try:
@@ -185,12 +183,12 @@ def _whole(response: Iterator[bytes]) -> Iterator[bytes]:
 # -- STORE ----------------------------------------------------------------------------------------
 
 
-def store(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
+def store(server: Dialog, tag: bytes, cursor: Cursor) -> Answer:
     """RFC 3501 6.4.6."""
     return _store(server, cursor, uid=False)
 
 
-def uid_store(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
+def uid_store(server: Dialog, tag: bytes, cursor: Cursor) -> Answer:
     """RFC 3501 6.4.8."""
     return _store(server, cursor, uid=True)
 
@@ -198,7 +196,7 @@ def uid_store(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
 _HOW: dict[str, Literal["+", "-", "="]] = {"FLAGS": "=", "+FLAGS": "+", "-FLAGS": "-"}
 
 
-def _store(server: ImapServer, cursor: Cursor, *, uid: bool) -> Answer:
+def _store(server: Dialog, cursor: Cursor, *, uid: bool) -> Answer:
     cursor.space()
     numbers = take_numbers(cursor)
     cursor.space()
@@ -229,27 +227,27 @@ def _store(server: ImapServer, cursor: Cursor, *, uid: bool) -> Answer:
 # -- COPY and MOVE --------------------------------------------------------------------------------
 
 
-def copy(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
+def copy(server: Dialog, tag: bytes, cursor: Cursor) -> str:
     """RFC 3501 6.4.7."""
     return _copy(server, cursor, uid=False)
 
 
-def uid_copy(server: ImapServer, tag: bytes, cursor: Cursor) -> str:
+def uid_copy(server: Dialog, tag: bytes, cursor: Cursor) -> str:
     """RFC 3501 6.4.8."""
     return _copy(server, cursor, uid=True)
 
 
-def move(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
+def move(server: Dialog, tag: bytes, cursor: Cursor) -> Answer:
     """RFC 6851 3.1."""
     return _move(server, cursor, uid=False)
 
 
-def uid_move(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
+def uid_move(server: Dialog, tag: bytes, cursor: Cursor) -> Answer:
     """RFC 6851 3.2."""
     return _move(server, cursor, uid=True)
 
 
-def _take_target(server: ImapServer, cursor: Cursor, *, uid: bool) -> tuple[list[int], str]:
+def _take_target(server: Dialog, cursor: Cursor, *, uid: bool) -> tuple[list[int], str]:
     cursor.space()
     numbers = take_numbers(cursor)
     cursor.space()
@@ -258,7 +256,7 @@ def _take_target(server: ImapServer, cursor: Cursor, *, uid: bool) -> tuple[list
     return _chosen(server, numbers, uid=uid), name
 
 
-def _copy(server: ImapServer, cursor: Cursor, *, uid: bool) -> str:
+def _copy(server: Dialog, cursor: Cursor, *, uid: bool) -> str:
     chosen, name = _take_target(server, cursor, uid=uid)
     if not chosen:
         return "No messages to copy"
@@ -266,7 +264,7 @@ def _copy(server: ImapServer, cursor: Cursor, *, uid: bool) -> str:
     return f"{_copy_code(copied)}Copy completed"
 
 
-def _move(server: ImapServer, cursor: Cursor, *, uid: bool) -> Answer:
+def _move(server: Dialog, cursor: Cursor, *, uid: bool) -> Answer:
     chosen, name = _take_target(server, cursor, uid=uid)
     if not chosen:
         return "No messages to move"
@@ -297,17 +295,17 @@ def _copy_code(copied: Copied) -> str:
 # -- SEARCH ---------------------------------------------------------------------------------------
 
 
-def search(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
+def search(server: Dialog, tag: bytes, cursor: Cursor) -> Answer:
     """RFC 3501 6.4.4."""
     return _search(server, tag, cursor, uid=False)
 
 
-def uid_search(server: ImapServer, tag: bytes, cursor: Cursor) -> Answer:
+def uid_search(server: Dialog, tag: bytes, cursor: Cursor) -> Answer:
     """RFC 3501 6.4.8."""
     return _search(server, tag, cursor, uid=True)
 
 
-def _search(server: ImapServer, tag: bytes, cursor: Cursor, *, uid: bool) -> Answer:
+def _search(server: Dialog, tag: bytes, cursor: Cursor, *, uid: bool) -> Answer:
     cursor.space()
     returns = take_returns(cursor)
     view = _view(server)
@@ -352,7 +350,7 @@ def _esearch(tag: bytes, found: list[int], returns: set[str], *, uid: bool) -> b
     return b" ".join(parts) + b"\r\n"
 
 
-def _settled(server: ImapServer, key: Key) -> Key:
+def _settled(server: Dialog, key: Key) -> Key:
     """Replace numbers, and `$`, by the UIDs they mean to this client."""
     match key:
         case All(keys):

@@ -2,66 +2,58 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailtools.mail.dates import Day
 from mailtools.protocol.imap.sequence import Numbers
 
 
-@dataclass(frozen=True, slots=True)
-class All:
+class All(NamedTuple):
     """Every message that matches each of the keys; of no keys, every message."""
 
     keys: tuple[Key, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Any:
+class Any(NamedTuple):
     """Messages that match one of the keys."""
 
     keys: tuple[Key, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Not:
+class Not(NamedTuple):
     """Messages that do not match."""
 
     key: Key
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(NamedTuple):
     """Messages that have a flag, a keyword, or `\\Recent`."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """A header field of this name (in lower case) that contains the text; "" asks for the field."""
 
     name: bytes
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(NamedTuple):
     """The text stands in the body, or with `header` in the header or the body."""
 
     text: str
     header: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(NamedTuple):
     """Octets with CRLF: more than, or less than."""
 
     larger: bool
     octets: int
 
 
-@dataclass(frozen=True, slots=True)
-class Date:
+class Date(NamedTuple):
     """A day of a message: `arrived` (INTERNALDATE), `sent` (Date field) or `saved` (RFC 8514).
 
     `order` is "<", "=" or ">=".
@@ -72,24 +64,21 @@ class Date:
     day: Day
 
 
-@dataclass(frozen=True, slots=True)
-class Age:
+class Age(NamedTuple):
     """Arrived within, or longer ago than, so many seconds (RFC 5032)."""
 
     younger: bool
     seconds: int
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(NamedTuple):
     """Messages named by a sequence set, of numbers or with `uid` of UIDs, as it came."""
 
     numbers: Numbers
     uid: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Among:
+class Among(NamedTuple):
     """Messages of these UIDs: what `Named` becomes before a service sees it."""
 
     uids: frozenset[int]

@@ -11,7 +11,7 @@ The table at the end says which command is legal when; the commands themselves a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from mailtools.errors import (
@@ -34,6 +34,7 @@ from mailtools.protocol.imap.wire import Cursor, literal_at_end
 
 if TYPE_CHECKING:
     from mailtools.protocol.imap.append import Incoming
+    from mailtools.protocol.imap.dialog import Answer
     from mailtools.protocol.imap.session import Session, Site, View
 
 LINE_MOST = 1 << 18  # octets of a line; RFC 9051 4 asks for 8192 at least
@@ -47,8 +48,6 @@ IDLE_MOST = 1800  # looks; RFC 2177 3 lets a client idle for 29 minutes
 IDLE_SIGN = 120  # looks without news, after which a sign of life keeps the path open
 BAD_COMMANDS = 20  # in a row, before the connection is closed
 BAD_LOGINS = 3  # before the connection is closed
-
-Answer = Generator[bytes, None, str]
 
 
 class ImapServer(Engine):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from enum import Flag, auto
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,7 +10,7 @@ from mailtools.protocol.imap import commands
 from mailtools.protocol.imap.wire import Cursor
 
 if TYPE_CHECKING:
-    from mailtools.protocol.imap.server import ImapServer
+    from mailtools.protocol.imap.dialog import Answer, Dialog
 
 
 class State(Flag):
@@ -21,7 +21,7 @@ class State(Flag):
     SELECTED = auto()
 
 
-Method = Callable[["ImapServer", bytes, Cursor], str | Generator[bytes, None, str]]
+Method = Callable[["Dialog", bytes, Cursor], "str | Answer"]
 
 _STRANGER = State.STRANGER
 _KNOWN = State.AUTHENTICATED | State.SELECTED
@@ -45,7 +45,7 @@ class Command(NamedTuple):
 def _message(name: str) -> Method:
     """Give a command of `messages.py`, which is loaded when one is first used."""
 
-    def run(server: ImapServer, tag: bytes, cursor: Cursor) -> str | Generator[bytes, None, str]:
+    def run(server: Dialog, tag: bytes, cursor: Cursor) -> str | Answer:
         from mailtools.protocol.imap import messages  # costs 10 ms that a stranger need not
 
         method: Method = getattr(messages, name)
@@ -57,7 +57,7 @@ def _message(name: str) -> Method:
 def _mailbox(name: str) -> Method:
     """Give a command of `mailboxes.py`, in the same way."""
 
-    def run(server: ImapServer, tag: bytes, cursor: Cursor) -> str | Generator[bytes, None, str]:
+    def run(server: Dialog, tag: bytes, cursor: Cursor) -> str | Answer:
         from mailtools.protocol.imap import mailboxes
 
         method: Method = getattr(mailboxes, name)

@@ -440,3 +440,12 @@ def test_a_peer_that_leaves_while_work_is_done_aside_is_noticed() -> None:
     engine.worked()
     assert [outcome.report.action for outcome in engine.collect()] == ["delayed"]
     assert engine.closed
+
+
+def test_a_connection_that_dies_before_the_transaction_begins_says_so_of_each_path() -> None:
+    engine = ready()
+    engine.send(order({}))
+    engine.fail(ConnectionDied())  # before the driver looked at it again
+    rows = [outcome_row(outcome) for outcome in engine.collect()]
+    assert len(rows) == 1
+    assert not engine.busy

@@ -97,7 +97,9 @@ class Carrier(ReplyEngine):
         self.timeout = self._keep
         try:
             order = yield Wait.ORDER
-        except Failure:
+        except Failure as failure:
+            # Died while idle; or before what was given to it, or to a new connection, was begun.
+            self._settle_all(failure, elsewhere=True)
             return
         if not isinstance(order, Transaction):
             return

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mailtools.errors import Failure, NoAnswer
 from mailtools.mail.reply import one_line
 from mailtools.net.channel import Channel
 from mailtools.net.loop import Loop
-from mailtools.protocol.smtp.client import SmtpClient
+from mailtools.protocol.smtp.carrier import Carrier
 from mailtools.services.people.certificate import Certificate, read_der
-from mailtools.services.relay.connections import Manner, expected_name, starttls
+from mailtools.services.relay.connections import Manner, client_of, expected_name
 from mailtools.services.relay.exchangers import Target
 from mailtools.services.relay.tls_policy import Contexts, check_of
 
@@ -70,15 +70,7 @@ class Dialler:
         """Call a host, say EHLO and start TLS as relay-send would, and leave."""
         loop = Loop()
         source = manner.source
-        engine = SmtpClient(
-            (source.hello if source else "") or self._me,
-            target.peer,
-            tls=starttls(manner),
-            secured=manner.implicit_tls,
-            lmtp=manner.lmtp,
-            loops=manner.loops,
-            ignored=manner.ignored,
-        )
+        engine = client_of(target, replace(manner, login=None), self._me, self._patience)
         engine.quit()  # once it has heard what is offered
         channel = Channel(
             loop,
@@ -98,19 +90,20 @@ class Dialler:
             if not channel.closed:
                 engine.fail(NoAnswer(f"no answer in {self._patience:.0f} seconds"))
                 channel.close()
-            return self._heard(target, engine, channel)
+            return self._heard(target, engine, channel, silent=bool(manner.quick))
         finally:
             loop.close()
 
-    def _heard(self, target: Target, engine: SmtpClient, channel: Channel) -> Call:
+    def _heard(self, target: Target, engine: Carrier, channel: Channel, *, silent: bool) -> Call:
+        """Say what was heard; by a `silent` protocol nobody says a word before there is mail."""
         session = channel.tls
         return Call(
             target,
-            engine.answered,
+            channel.reached if silent else engine.answered,
             engine.died,
             _said_of(session) if session is not None else "",
             _certificate(session) if session is not None else None,
-            engine.offer.lines,
+            () if silent else engine.offer.lines,
         )
 
 

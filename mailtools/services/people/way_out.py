@@ -72,6 +72,8 @@ class WayOut:
             later = "" if number <= ADDRESSES_MOST else ", not in the same attempt"
             how = _LEVELS[_policy_for(policy, manner).level]
             tls = f"TLS from the start, {how}" if manner.implicit_tls else f"TLS {how}"
+            if manner.quick and not manner.implicit_tls:
+                tls = "no TLS"
             yield f"try {number}", f"{target.peer}, {tls}{later}"
         if self._dialler is not None:
             yield from self._dial(self._dialler, planned, manner, address, sender)
@@ -146,7 +148,7 @@ class WayOut:
 def _how(route: Route) -> str:
     if route.srv:
         return " by its SRV records"
-    return " by LMTP" if route.lmtp else ""
+    return " by LMTP" if route.lmtp else f" by {route.quick.upper()}" if route.quick else ""
 
 
 def _policy_for(policy: TlsPolicy, manner: Manner) -> TlsPolicy:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from mailtools.errors import Failure, NoAnswer
 from mailtools.net.channel import Channel
 from mailtools.net.loop import Later, Loop
+from mailtools.protocol.smtp.carrier import Carrier
 from mailtools.protocol.smtp.client import SmtpClient
 from mailtools.protocol.smtp.transaction import Login, Outcome, Tls, Transaction
 from mailtools.services.relay import by_domain
@@ -47,6 +48,8 @@ class Manner:
     """Extensions that are not used, though offered."""
     source: Source | None = None
     """From which address of ours, and how we greet; None: as the kernel has it."""
+    quick: str = ""
+    """`qmtp` or `qmqp`, where one of these is spoken."""
 
 
 NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
@@ -68,6 +71,27 @@ def manner_of(
         loops=False,
         ignored=left_out,
         source=source,
+        quick=route.quick,
+    )
+
+
+def client_of(target: Target, manner: Manner, me: str, keep: float) -> Carrier:
+    """Make the engine that speaks to a target in its manner, and greets as `me` by default."""
+    if manner.quick:
+        from mailtools.protocol.qmtp.client import QmtpClient  # few routes say so
+
+        qmqp, secured = manner.quick == "qmqp", manner.implicit_tls
+        return QmtpClient(target.peer, qmqp=qmqp, tls=starttls(manner), secured=secured, keep=keep)
+    return SmtpClient(
+        (manner.source.hello if manner.source else "") or me,
+        target.peer,
+        tls=starttls(manner),
+        secured=manner.implicit_tls,
+        lmtp=manner.lmtp,
+        login=manner.login,
+        loops=manner.loops,
+        keep=keep,
+        ignored=manner.ignored,
     )
 
 
@@ -87,17 +111,7 @@ class Connection:
         source = manner.source
         self._source = source.towards(target.address) if source else ""
         self._place = place_of(target, manner)
-        self.engine = SmtpClient(
-            (source.hello if source else "") or pool.me,
-            target.peer,
-            tls=starttls(manner),
-            secured=manner.implicit_tls,
-            lmtp=manner.lmtp,
-            login=manner.login,
-            loops=manner.loops,
-            keep=pool.keep,
-            ignored=manner.ignored,
-        )
+        self.engine = client_of(target, manner, pool.me, pool.keep)
         self.channel = Channel(
             pool.loop,
             self.engine,

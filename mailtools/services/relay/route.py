@@ -6,6 +6,7 @@
     example.com:                             its exchangers after all
     lists.example.org:lmtp:/run/lists.sock   LMTP, over a socket in the file system
     example.edu:submissions:example.com      where its SRV records say (RFC 8314)
+    example.info:qmtp:gateway.example.net    QMTP; `qmtps:` under TLS, `qmqp:` to a queue elsewhere
 
 A host may stand in brackets; that is needed for an IPv6 address. Port 465 means `smtps:`. Before a
 host may stand a login and `@`, where we have several there.
@@ -25,6 +26,7 @@ from mailtools.services.relay import by_domain
 from mailtools.services.relay.source import NULL, Source, Sources
 
 SMTP_PORT, SMTPS_PORT, LMTP_PORT = 25, 465, 24
+QUICK_PORTS = {"qmtp": 209, "qmqp": 628, "qmtps": 6209}
 
 _target = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]/]+))(?::([0-9]{1,5}))?\Z")
 
@@ -41,6 +43,8 @@ class Route:
     """Who we are there, where we are several."""
     srv: bool = False
     """Whether SRV records of `host` name the hosts (RFC 8314 5.1)."""
+    quick: str = ""
+    """`qmtp` or `qmqp`, where one of these is spoken."""
 
     def __str__(self) -> str:
         """The place, as one would write it."""
@@ -82,19 +86,35 @@ def parse_route(text: str, *, lmtp: bool = False) -> Route:
     """Read the right-hand side of a route; raise Misconfigured."""
     scheme, colon, rest = text.partition(":")
     implicit = srv = False
+    if colon and scheme in QUICK_PORTS:
+        return _quick(scheme, rest)
     if colon and scheme in ("smtp", "smtps", "lmtp", "submissions"):
         text, srv = rest, scheme == "submissions"
         implicit, lmtp = srv or scheme == "smtps", lmtp or scheme == "lmtp"
     if text.startswith("/"):
         return Route(text, 0, False, lmtp)
     login, _, text = text.rpartition("@")
+    host, port = _host_and_port(text)
+    default = SMTPS_PORT if implicit else LMTP_PORT if lmtp else SMTP_PORT
+    return Route(host, port or default, implicit or port == SMTPS_PORT, lmtp, login, srv)
+
+
+def _quick(scheme: str, text: str) -> Route:
+    name = scheme.removesuffix("s")
+    if text.startswith("/"):
+        return Route(text, 0, quick=name)
+    if "@" in text:
+        raise Misconfigured(detail=f"{text!r}: nobody logs in by {name.upper()}")
+    host, port = _host_and_port(text)
+    return Route(host, port or QUICK_PORTS[scheme], scheme != name, quick=name)
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
     match = _target.match(text)
     port = int(match[3] or 0) if match else -1
     if not match or not 0 <= port <= 65535:
         raise Misconfigured(detail=f"{text!r} is no host, host:port or [address]:port")
-    default = SMTPS_PORT if implicit else LMTP_PORT if lmtp else SMTP_PORT
-    host = match[1].removeprefix("IPv6:") if match[1] else match[2].lower()
-    return Route(host, port or default, implicit or port == SMTPS_PORT, lmtp, login, srv)
+    return (match[1].removeprefix("IPv6:") if match[1] else match[2].lower()), port
 
 
 class Routes:

@@ -17,8 +17,9 @@ from mailtools.errors import (
 from mailtools.mail.address import parse_address
 from mailtools.services.access.accounts import Account
 from mailtools.services.local.aliases import read_aliases
-from mailtools.services.local.directory import Directory, Where
+from mailtools.services.local.directory import Directory
 from mailtools.services.local.srs import Srs
+from mailtools.services.local.way import Where
 from mailtools.store.maildir import Maildir
 
 

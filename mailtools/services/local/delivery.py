@@ -26,10 +26,11 @@ from mailtools.mail.report import DELIVERED, EXPANDED, Report, report_failure
 from mailtools.mail.verp import XVERP
 from mailtools.services.agent import Job
 from mailtools.services.local.child import Deputies, Outcome, acting_as_owner
-from mailtools.services.local.directory import Target, Where, check_account
+from mailtools.services.local.directory import check_account
 from mailtools.services.local.mailbox import Letter, Mailboxes, order
 from mailtools.services.local.onward import Onward
 from mailtools.services.local.pipe import Errand, environment, owner_of, run
+from mailtools.services.local.way import Target, Where
 from mailtools.services.reception.limits import kept_for
 from mailtools.store.queue import Queue
 from mailtools.store.queue_id import arrival, is_id

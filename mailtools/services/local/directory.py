@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from mailtools.errors import (
     BadAddress,
@@ -28,51 +27,11 @@ from mailtools.services.access.accounts import Account
 from mailtools.services.access.changing_file import ChangingFile
 from mailtools.services.local.aliases import AliasFile, Kind, Word, read_targets
 from mailtools.services.local.srs import Srs
+from mailtools.services.local.way import Step, Steps, Target, Way, Where
 
 DEPTH_MOST = 50  # aliases within aliases
 POSTMASTER = "postmaster"  # RFC 5321 4.5.1
 ABUSE = "abuse"  # RFC 2142 4: postmaster hears of it where nobody else does
-
-
-class Where(Enum):
-    """What is to be done at the end of the way."""
-
-    MAILBOX = "mailbox"
-    MAILDIR = "Maildir"
-    PROGRAM = "program"
-    FORWARD = "forward"
-    NOTHING = "nothing"
-
-
-class Target(NamedTuple):
-    """One end of the way: an account's mailbox, a Maildir, a program, or an address elsewhere.
-
-    `value` is the Maildir's path, the program's command or the address. `plain` leaves the
-    account's own .forward aside. `uid` and `gid` are who writes the Maildir or runs the program.
-    `owner` is the reverse-path for what an alias sends on, where it has an owner. `by_hand` is
-    a Maildir that the person at the shell named.
-    """
-
-    where: Where
-    value: str = ""
-    account: Account | None = None
-    extension: str = ""
-    plain: bool = False
-    uid: int = -1
-    gid: int = -1
-    owner: str = ""
-    by_hand: bool = False
-
-
-class Step(NamedTuple):
-    """A name on the way that leads further: as it is looked up, and the line that says where to."""
-
-    name: str
-    place: str
-
-
-Steps = list[tuple[int, Step | Target]]
-"""A way as it was gone: names and ends, each with its depth."""
 
 
 class AccountsLike(Protocol):
@@ -83,37 +42,6 @@ class AccountsLike(Protocol):
 
     def everyone(self) -> list[Account]:
         """List the accounts of the file."""
-
-
-class _Way:
-    """An expansion under way: what was found, and through which names it went."""
-
-    __slots__ = ("owner", "steps", "targets", "trail")
-
-    def __init__(
-        self,
-        targets: dict[tuple[object, ...], Target],
-        trail: tuple[str, ...] = (),
-        owner: str = "",
-        steps: Steps | None = None,
-    ) -> None:
-        self.targets = targets
-        self.trail = trail
-        self.owner = owner
-        self.steps = steps
-        """Where somebody wants to see it."""
-
-    def add(self, target: Target) -> None:
-        name = target.account.name if target.account else ""
-        self.targets.setdefault((target.where, target.value, name), target)
-        self.note(target)
-
-    def note(self, step: Step | Target) -> None:
-        if self.steps is not None:
-            self.steps.append((len(self.trail), step))
-
-    def deeper(self, step: str, owner: str) -> _Way:
-        return _Way(self.targets, (*self.trail, step), owner, self.steps)
 
 
 class Directory:
@@ -174,7 +102,7 @@ class Directory:
         """
         self._aliases.refresh()
         self._virtual.refresh()
-        way = _Way({}, steps=steps)
+        way = Way({}, steps=steps)
         self._follow(address, way)
         return tuple(way.targets.values())
 
@@ -190,7 +118,7 @@ class Directory:
             for key in file.keys():  # noqa: SIM118 (not a dict)
                 words = file.get(key) or ()
                 try:
-                    self._expand(words, Address(key, ""), _Way({}, (f"{file.path} {key}",)), file)
+                    self._expand(words, Address(key, ""), Way({}, (f"{file.path} {key}",)), file)
                 except Misconfigured as failure:
                     found += failure.detail.split("\n")
                 except Failure:
@@ -208,7 +136,7 @@ class Directory:
             return self._accounts.find(f"{local}@{domain}")
         return self._accounts.find(local) or self._accounts.find(f"{local}@{self.home}")
 
-    def _follow(self, address: Address, way: _Way, place: str = "") -> None:
+    def _follow(self, address: Address, way: Way, place: str = "") -> None:
         """Add the ends of a local address; `place` is the line that names it."""
         domain = ascii_domain(address.domain) if address.domain else ""
         home = not domain or self._is_home(domain)
@@ -240,7 +168,7 @@ class Directory:
             raise NoSuchMailbox
         self._through(self._virtual, f"@{domain}", address.local, address, way)
 
-    def _came_back(self, address: Address, way: _Way) -> str | None:
+    def _came_back(self, address: Address, way: Way) -> str | None:
         """Follow an SRS address of ours to whom it stands for: None where that is done.
 
         Else say why it is no good; "" where it is no SRS address at all.
@@ -257,7 +185,7 @@ class Directory:
             way.add(Target(Where.FORWARD, str(sender)))
         return None
 
-    def _through(self, file: AliasFile, key: str, name: str, address: Address, way: _Way) -> None:
+    def _through(self, file: AliasFile, key: str, name: str, address: Address, way: Way) -> None:
         words = file.get(key) or ()
         step = f"{file.path} {key}"
         if step in way.trail:
@@ -280,7 +208,7 @@ class Directory:
         self,
         words: Iterable[Word],
         address: Address,
-        way: _Way,
+        way: Way,
         file: AliasFile | None,
         owner: tuple[int, int] | None = None,
     ) -> None:
@@ -311,19 +239,19 @@ class Directory:
                 case Kind.ERROR:
                     _refuse(word)
 
-    def _name(self, word: Word, way: _Way) -> None:
+    def _name(self, word: Word, way: Way) -> None:
         if "@" not in word.value:
             self._follow(Address(word.value, ""), way, word.place)
         else:
             self._onward(parse_address(word.value), word, way)
 
-    def _onward(self, address: Address, word: Word, way: _Way) -> None:
+    def _onward(self, address: Address, word: Word, way: Way) -> None:
         if self.is_local(address.domain):
             self._follow(address, way, word.place)
         else:
             way.add(Target(Where.FORWARD, str(address), owner=way.owner))
 
-    def _postmaster(self, address: Address, way: _Way) -> None:
+    def _postmaster(self, address: Address, way: Way) -> None:
         """RFC 5321 4.5.1: the alias of that name, the account of that name, the first account."""
         if self._aliases.get(POSTMASTER) is not None:
             self._through(self._aliases, POSTMASTER, POSTMASTER, Address(POSTMASTER, ""), way)

@@ -16,8 +16,9 @@ from mailtools.mail.address import parse_address
 from mailtools.services.access.accounts import Account
 from mailtools.services.local.aliases import Kind, Word
 from mailtools.services.local.child import acting_as_owner
-from mailtools.services.local.directory import Directory, Step, Steps, Target, Where, check_account
+from mailtools.services.local.directory import Directory, check_account
 from mailtools.services.local.forward import own_rules
+from mailtools.services.local.way import Step, Steps, Target, Where
 from mailtools.services.people.way_out import WayOut
 from mailtools.services.queue.transports import LOCAL, RELAY, Transports
 from mailtools.services.reception.relay_domains import RelayDomains

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from mailtools.mail.address import Address
     from mailtools.protocol.smtp.session import Sink
-    from mailtools.services.local.directory import Target
+    from mailtools.services.local.way import Target
     from mailtools.services.reception.received import Hop
     from mailtools.store.queue import Queue
 

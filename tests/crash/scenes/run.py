@@ -19,7 +19,8 @@ from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.report import DELAYED, FAILED, RELAYED, Report
 from mailtools.services.agent import Deliver, Job, answer
 from mailtools.services.local.delivery import Local
-from mailtools.services.local.directory import OneMaildir, Target, Where
+from mailtools.services.local.directory import OneMaildir
+from mailtools.services.local.way import Target, Where
 from mailtools.services.queue.attempt import Attempts
 from mailtools.services.queue.notify import Notifier
 from mailtools.services.queue.schedule import Schedule

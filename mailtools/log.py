@@ -13,9 +13,12 @@ import sys
 _UNPRINTABLE = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 
 
-def event(word: str, **keys: object) -> None:
-    """Log that `word` happened, with its facts in the order given; None is left out."""
-    line(f"{word} {facts(keys)}".rstrip())
+def event(word: str, written: str = "", /, **keys: object) -> None:
+    """Log that `word` happened, with its facts in the order given; None is left out.
+
+    `written` are further facts that `facts` made text already, for who needs that text elsewhere.
+    """
+    line(" ".join(filter(None, (word, facts(keys), written))))
 
 
 def quiet_event(word: str, **keys: object) -> None:

@@ -28,7 +28,9 @@ _plain = re.compile(
     r"(?:[^\x00-\x20\"(),/:;<=>?@\[\\\]\x7f]+"
     r"|[^\x00-\x20\"(),:;<>@\[\\\]\x7f]*@[^\x00-\x20\"(),/:;<=>?@\[\\\]\x7f]+)\Z"
 )
-_unprintable = re.compile(r"[\x00-\x1f\x7f]")
+_controls = dict.fromkeys((*range(0x20), 0x7F), "?")
+_in_comment = str.maketrans({**_controls, **{letter: f"\\{letter}" for letter in "()\\"}})
+_in_quotes = str.maketrans({**_controls, **{letter: f"\\{letter}" for letter in '"\\'}})
 
 
 class MethodResult(NamedTuple):
@@ -87,11 +89,11 @@ def _format_result(result: MethodResult) -> str:
 
 
 def _comment(text: str) -> str:
-    return re.sub(r"([()\\])", r"\\\1", _unprintable.sub("?", text))
+    return text.translate(_in_comment)
 
 
 def _quote(text: str) -> str:
-    return '"' + re.sub(r'(["\\])', r"\\\1", _unprintable.sub("?", text)) + '"'
+    return f'"{text.translate(_in_quotes)}"'
 
 
 def _text(value: str) -> str:

@@ -4,12 +4,12 @@ A list is written as postscreen writes it: `zone`, `zone*3`, `zone=127.0.0.[2..1
 of all lists that know the client are added; those that allow have negative ones.
 """
 
-import ipaddress
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from mailtools.errors import DnsTrouble, Misconfigured
+from mailtools.trust.ip import read_ip
 from mailtools.trust.lookup import Lookup, is_name
 
 _list = re.compile(r"([A-Za-z0-9_.-]+?)\.?(?:=([0-9.;\[\]]+))?(?:\*([+-]?[0-9]{1,4}))?\Z")
@@ -97,8 +97,7 @@ def _parse_ranges(octet: str, text: str) -> Ranges:
 
 def address_query(ip: str, zone: str) -> str:
     """Give the name to ask a list for about an address (RFC 5782 2.1, 2.4)."""
-    address = ipaddress.ip_address(ip.partition("%")[0])
-    address = getattr(address, "ipv4_mapped", None) or address
+    address = read_ip(ip)
     return f"{address.reverse_pointer.rsplit('.', 2)[0]}.{zone}"
 
 

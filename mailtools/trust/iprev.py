@@ -1,11 +1,11 @@
 """Who is the client: reverse DNS that leads back (RFC 8601 2.7.3, 3), and its HELO name."""
 
-import ipaddress
 from enum import StrEnum
 from typing import NamedTuple
 
 from mailtools.errors import BadAddress, DnsTrouble
 from mailtools.mail.address import ascii_domain, is_literal, literal_address, parse_domain
+from mailtools.trust.ip import IPAddress, read_ip
 from mailtools.trust.lookup import Lookup, is_name
 
 NAMES_MOST = 10  # of one client, as RFC 7208 4.6.4 has it for ptr
@@ -31,8 +31,7 @@ class IprevResult(NamedTuple):
 
 def check_iprev(ip: str, lookup: Lookup) -> IprevResult:
     """Look for a name of the client that leads back to it; `permerror`: it has no name at all."""
-    address = ipaddress.ip_address(ip.partition("%")[0])
-    address = getattr(address, "ipv4_mapped", None) or address
+    address = read_ip(ip)
     try:
         records = lookup(address.reverse_pointer, "PTR").records
         names = [record.rstrip(".").lower() for record in records[:NAMES_MOST]]
@@ -53,9 +52,9 @@ def check_iprev(ip: str, lookup: Lookup) -> IprevResult:
     return IprevResult(Iprev.FAIL, names[0], "the client's name does not lead back to it")
 
 
-def _has(name: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address, lookup: Lookup) -> bool:
+def _has(name: str, address: IPAddress, lookup: Lookup) -> bool:
     records = lookup(name, "A" if address.version == 4 else "AAAA").records
-    return any(ipaddress.ip_address(text) == address for text in records)
+    return any(read_ip(text) == address for text in records)
 
 
 class Helo(StrEnum):
@@ -77,11 +76,10 @@ class Helo(StrEnum):
 
 def check_helo_name(helo: str, ip: str, ours: frozenset[str], lookup: Lookup) -> Helo:
     """Judge a HELO name; `ours` has our names and addresses in lower case."""
-    address = ipaddress.ip_address(ip.partition("%")[0])
-    address = getattr(address, "ipv4_mapped", None) or address
+    address = read_ip(ip)
     try:
         if is_literal(helo):
-            claimed = ipaddress.ip_address(literal_address(helo))
+            claimed = read_ip(literal_address(helo))
             if str(claimed) in ours and claimed != address:
                 return Helo.OURS
             return Helo.PROVED if claimed == address else Helo.BAD

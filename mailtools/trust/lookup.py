@@ -12,13 +12,14 @@ The resolver follows CNAMEs. A name goes in as ASCII without a dot at its end; b
 any printable character may stand (SPF macros make such names), a backslash too, for itself.
 """
 
+import re
 from collections.abc import Callable
 from typing import Protocol
 
 from mailtools.errors import DnsTrouble
 
 NAME_MOST = 253  # characters of a name without its last dot, RFC 1035 2.3.4
-LABEL_MOST = 63
+_labels = re.compile(r"(?:[^.]{1,63}\.)*[^.]{1,63}\Z")  # RFC 1035 2.3.4
 
 
 class Answer(Protocol):
@@ -63,11 +64,7 @@ def remembering(lookup: Lookup) -> Lookup:
 
 def is_name(name: str) -> bool:
     """Tell whether a DNS question can be put for a name: ASCII, labels of 1 to 63, 253 in all."""
-    return (
-        name.isascii()
-        and len(name) <= NAME_MOST
-        and all(0 < len(label) <= LABEL_MOST for label in name.split("."))
-    )
+    return name.isascii() and len(name) <= NAME_MOST and _labels.match(name) is not None
 
 
 def parse_mx(record: str) -> tuple[int, str]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from mailtools.errors import BadAddress, DnsTrouble
 from mailtools.mail.address import ascii_domain
+from mailtools.trust.ip import IPAddress, read_ip
 from mailtools.trust.lookup import Answer, Lookup, is_name, parse_mx
 from mailtools.trust.spf_macro import MacroValues, check_macro_string, expand, expand_domain
 from mailtools.trust.spf_record import (
@@ -20,8 +21,6 @@ from mailtools.trust.spf_record import (
     select_spf,
 )
 from mailtools.trust.tags import BadRecord
-
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 LOOKUPS_MOST = 10  # terms that ask DNS, RFC 7208 4.6.4
 VOID_MOST = 2  # of them, those that may find nothing, RFC 7208 4.6.4
@@ -137,9 +136,7 @@ class _Check:
     def __init__(
         self, ip: str, sender: str, helo: str, lookup: Lookup, *, receiver: str, now: int
     ) -> None:
-        address = ipaddress.ip_address(ip.partition("%")[0])
-        # RFC 7208 5: a mapped address is an IPv4 address
-        self.ip: IPAddress = getattr(address, "ipv4_mapped", None) or address
+        self.ip = read_ip(ip)
         self.rrtype = "A" if self.ip.version == 4 else "AAAA"
         self.lookup = lookup
         self.lookups = self.voids = 0

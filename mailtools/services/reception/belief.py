@@ -11,7 +11,6 @@ message and logged.
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from mailtools.services.reception.complaints import is_open
 from mailtools.services.reception.greylist import Greylist, Sender, client_name
 from mailtools.services.reception.judgement import Case, Judged
 from mailtools.trust.dnsbl import DnsblVerdict
+from mailtools.trust.ip import read_ip
 from mailtools.trust.iprev import Helo, Iprev, IprevResult, check_helo_name, check_iprev
 from mailtools.trust.lookup import Answer, Lookup, is_name, parse_mx
 from mailtools.trust.spf import Spf, SpfResult, check_mail_from
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mailtools.mail.address import Address
     from mailtools.services.reception.intake import Intake
     from mailtools.services.reports.dmarc_data import DmarcData
+    from mailtools.services.reports.failure_data import FailureData
 
 PATIENCE = 20.0  # seconds for the questions of one check: RFC 7208 4.6.4 wants no less for SPF
 
@@ -57,12 +58,14 @@ class Belief:
     greylist: Greylist | None = None
     reports: DmarcData | None = None
     """Notes what becomes of messages, for the reports of their author domains."""
+    failures: FailureData | None = None
+    """Notes messages that fail, for reports at once."""
     clock: Callable[[], float] = time.time
 
     def meet(self, address: str, ours: str) -> Stranger | None:
         """Give the peer at an IP address that connected to `ours`; None where it has none."""
         try:
-            ipaddress.ip_address(address)
+            read_ip(address)
         except ValueError:
             return None
         return Stranger(self, address, ours)

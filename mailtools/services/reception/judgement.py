@@ -141,8 +141,8 @@ class Judged:
             raise decision.refusal
         names = _proved(verdicts)
         self._greylist(names, now)
-        facts = self._facts(verdicts, spf, decision)
-        parameters = {JUDGED: log.facts(facts)}
+        facts = log.facts(self._facts(verdicts, spf, decision))
+        parameters = {JUDGED: facts}
         if belief.enforce and decision.action == "junk":
             parameters[JUNK] = ""
         try:
@@ -152,7 +152,7 @@ class Judged:
                 self._note(verdicts, spf, Decision("refuse", failure.text))
                 self._remember(names, BAD, now)
             raise
-        log.event("judged", id=self._intake.id, client=case.peer.address, **facts)
+        log.event("judged", facts, id=self._intake.id, client=case.peer.address)
         self._note(verdicts, spf, decision if belief.enforce else Decision("accept", MARKED))
         self._remember(names, BAD if JUNK in parameters or self._intake.junk else GOOD, now)
         if belief.greylist and verdicts.dmarc.result is Dmarc.PASS:
@@ -184,23 +184,24 @@ class Judged:
     def _note(self, verdicts: Verdicts, spf: SpfResult, decision: Decision) -> None:
         """Note for the author domain's report what was done."""
         belief, case = self._belief, self._case
-        if belief.reports is None:
+        if belief.reports is None and belief.failures is None:
             return
         from mailtools.services.reports.dmarc_data import Judgement  # loaded with what notes it
 
-        belief.reports.note(
-            Judgement(
-                case.peer.address,
-                case.reverse_path,
-                case.to,
-                self._examination.header,
-                spf,
-                verdicts,
-                decision.action,
-                OPEN if case.open and belief.enforce else decision.reason,
-                verdicts.arc.vouches(verdicts.dmarc.author, belief.arc_trusted),
-            )
+        judged = Judgement(
+            case.peer.address,
+            case.reverse_path,
+            case.to,
+            self._examination.header,
+            spf,
+            verdicts,
+            decision.action,
+            OPEN if case.open and belief.enforce else decision.reason,
+            verdicts.arc.vouches(verdicts.dmarc.author, belief.arc_trusted),
         )
+        for data in (belief.reports, belief.failures):
+            if data is not None:
+                data.note(judged)
 
     def _queue(self, verdicts: Verdicts, spf: SpfResult, parameters: dict[str, str]) -> str:
         belief, case, intake = self._belief, self._case, self._intake

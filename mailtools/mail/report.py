@@ -21,15 +21,20 @@ class Report(NamedTuple):
     action: str
     status: str
     text: str
+    facts: str = ""
+    """What an agent says for the log beside it: `key=value`, blanks between. Not journalled."""
 
     @property
     def settled(self) -> bool:
         """Whether the forward-path needs no further attempt."""
         return self.action != DELAYED
 
-    def line(self, head: str) -> bytes:
-        """The report as a TAB-separated line behind `head` (a job, or a time), LF at its end."""
-        text = one_line(self.text)
+    def line(self, head: str, *, facts: bool = False) -> bytes:
+        """The report as a TAB-separated line behind `head` (a job, or a time), LF at its end.
+
+        With `facts` these are one field more, where there are any.
+        """
+        text = one_line(self.text) + (f"\t{one_line(self.facts)}" if facts and self.facts else "")
         return f"{head}\t{self.forward_path}\t{self.action}\t{self.status}\t{text}\n".encode(
             "utf-8", "replace"
         )
@@ -37,11 +42,11 @@ class Report(NamedTuple):
 
 def parse_report(line: bytes) -> tuple[str, Report]:
     """Read what `Report.line` wrote, without its LF; raise BadEntry when it is something else."""
-    parts = line.decode("utf-8", "replace").split("\t", 4)
-    if len(parts) != 5 or parts[2] not in ACTIONS:
+    parts = line.decode("utf-8", "replace").split("\t", 5)
+    if len(parts) not in (5, 6) or parts[2] not in ACTIONS:
         raise BadEntry("Not a report line")
-    head, forward_path, action, status, text = parts
-    return head, Report(forward_path, action, status, text)
+    head, forward_path, action, status, text, *facts = parts
+    return head, Report(forward_path, action, status, text, "".join(facts))
 
 
 def report_failure(forward_path: str, failure: Failure) -> Report:

@@ -29,6 +29,7 @@ from mailtools.store.queue import Entry, Place, Queue, State
 from mailtools.store.suppressed import Suppressed, Suppression
 
 UNKNOWN = frozenset(("5.1.1", "5.1.6", "5.1.10"))  # RFC 3463 3.2, RFC 7505: no such mailbox
+FACTS = ("tls", "tls_wanted")  # what agents may add to the line of a report
 TIME_EXPIRED = "4.4.7"  # RFC 3463: delivery time expired
 
 
@@ -273,6 +274,7 @@ class Attempts:
             to=report.forward_path,
             status=report.status,
             age=f"{max(now - work.terms.start, 0):.2f}",
+            **_known_facts(report.facts),
             text=report.text,
         )
 
@@ -338,3 +340,9 @@ class Attempts:
                 continue
             log.event("removed", id=work.entry.id)
             del self.in_hand[work.entry.id]
+
+
+def _known_facts(facts: str) -> dict[str, str]:
+    """Read the facts of a report: those that a log line may have, whatever an agent says."""
+    pairs = (word.partition("=") for word in facts.split())
+    return {key: value for key, _, value in pairs if key in FACTS and value}

@@ -83,7 +83,7 @@ class RelayAgent:
 
     def _start(self, job: Job) -> None:
         def say(report: Report) -> None:
-            self._reports.append(report.line(job.name))
+            self._reports.append(report.line(job.name, facts=True))
 
         self._relay.start(job, say)
 

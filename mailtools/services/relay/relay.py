@@ -217,13 +217,15 @@ class Relay:
         attempt.stale = reused and connection.died is not None
         if not attempt.stale and not connection.engine.exhausted:
             attempt.asked.add(connection.target)
-        attempt.take(outcomes)
+        level = connection.manner.policy.level
+        facts = f"tls={connection.tls} tls_wanted={level}" if connection.answered else ""
+        attempt.take(outcomes, facts)
         log.event(
             "attempted",
             id=attempt.job.id or None,
             peer=connection.target.peer,
             tls=connection.tls,
-            tls_wanted=connection.manner.policy.level,
+            tls_wanted=level,
             paths=len(outcomes),
             open=attempt.open or None,
         )
@@ -282,10 +284,13 @@ class _Attempt:
             return self._first
         return replace(self._first, forward_paths=tuple(self._paths.values()))
 
-    def take(self, outcomes: list[Outcome]) -> None:
-        """Report what is final, and remember the rest: another exchanger may do better."""
+    def take(self, outcomes: list[Outcome], facts: str = "") -> None:
+        """Report what is final, and remember the rest: another exchanger may do better.
+
+        `facts` of the session go with each report.
+        """
         for outcome in outcomes:
-            report = outcome.report
+            report = outcome.report._replace(facts=facts)
             address = report.forward_path
             if not outcome.elsewhere:
                 if self._paths.pop(address, None) is not None:

@@ -160,7 +160,8 @@ message-size | size | 25M | smtpd-accept, sendmail, imapd | The largest message 
 recipients | number | 1000 | smtpd-accept | The most recipients of a message.
 hops | number | 100 | smtpd-accept, sendmail | The most Received fields of a message.
 submit | line | /run/mailtools/submit | sendmail | Where sendmail gives mail when the queue is \
-not its caller's to write: the path of a Unix socket, or host:port.
+not its caller's to write: the path of a Unix socket, or host:port; `qmqp:host`: this host has no \
+queue, and all mail goes there.
 masquerade | line | none | sendmail | The domain of senders here, instead of `me`.
 lifetime | duration | 5d | queue-run | How long a message is tried before it fails.
 bounce-lifetime | duration | 1d | queue-run | The same for a message from the null reverse-path.

@@ -138,6 +138,8 @@ def smtp(config: Config, queue: str) -> None:
     """Serve SMTP on stdin and stdout, for a caller who is trusted like any local one."""
     where = config.line("submit")
     config.check()
+    if drop.is_elsewhere(where):
+        raise Usage("-bs speaks SMTP, and the queue of this host is elsewhere, by QMQP")
     if not drop.can_write(queue):
         drop.bridge(drop.connect(where))
         return

@@ -9,7 +9,7 @@ from conftest import wait_for_line
 
 from mailtools.errors import Misconfigured, NoAnswer
 from mailtools.mail.report import DELAYED, FAILED, RELAYED, Report
-from mailtools.services.people.drop import connect, over_smtp, worst
+from mailtools.services.people.drop import connect, hand_over, worst
 from mailtools.services.people.inject import Order, Place, prepare
 from mailtools.store.queue import Queue
 
@@ -24,7 +24,7 @@ def test_what_is_left_there_is_in_its_queue(site, letter, tmp_path):
     path = str(tmp_path / "socket")
     environ = {**site.environ, "RELAYCLIENT": ""}
     wait_for_line(site.start("smtpd-accept", "--listen", path, env=environ), "listening ")
-    reports = over_smtp(path, letter, "mail.example.org")
+    reports = hand_over(path, letter, "mail.example.org")
     assert [(one.forward_path, one.action) for one in reports] == [
         ("a@example.net", RELAYED),
         ("b@example.net", RELAYED),
@@ -58,7 +58,7 @@ def test_a_service_that_dies_has_taken_nothing(letter, said):
 
         thread = threading.Thread(target=serve)
         thread.start()
-        reports = over_smtp(f"127.0.0.1:{server.getsockname()[1]}", letter, "mail.example.org")
+        reports = hand_over(f"127.0.0.1:{server.getsockname()[1]}", letter, "mail.example.org")
         thread.join()
     assert [one.action for one in reports] == [DELAYED, DELAYED]
     assert worst(reports).exit == os.EX_TEMPFAIL
@@ -89,3 +89,61 @@ def test_where_nobody_listens_and_what_is_no_place(tmp_path):
         connect(str(tmp_path / "nothing"))
     with pytest.raises(Misconfigured):
         connect("nonsense")
+
+
+def test_a_null_client_leaves_everything_to_a_queue_elsewhere(site, tmp_path):
+    path = str(tmp_path / "qmqp")
+    environ = {**site.environ, "RELAYCLIENT": ""}
+    server = site.start("smtpd-accept", "--qmqp", "--listen", path, env=environ)
+    wait_for_line(server, "listening ")
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "me").write_text("client.example.org\n")
+    (here / "submit").write_text(f"qmqp:{path}\n")
+    environ = {
+        **site.environ,
+        "MAILTOOLS_ETC": str(here),
+        "MAILTOOLS_SPOOL": str(tmp_path / "spool-here"),
+    }
+    text = b"Subject: x\n\n.\nhi\n"
+    done = site.run(
+        "sendmail", "-i", "-f", "alice", "a@example.net", "b@example.net", input=text, env=environ
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "spool-here").exists()
+    queue = Queue(str(site.queue))
+    (entry,) = (queue.open(place) for place in queue.all())
+    assert entry.envelope.reverse_path == "alice@client.example.org"
+    assert [path.address for path in entry.envelope.forward_paths] == [
+        "a@example.net",
+        "b@example.net",
+    ]
+    server.kill()
+    server.wait()
+    done = site.run("sendmail", "a@example.net", input=text, env=environ)
+    assert done.returncode == os.EX_TEMPFAIL
+    assert b"nobody listens at qmqp:" in done.stderr
+    done = site.run("sendmail", "-bs", input=b"QUIT\r\n", env=environ)
+    assert done.returncode == os.EX_USAGE
+
+
+@pytest.mark.parametrize(
+    ("said", "code"), [(b"5:Zbusy,", 75), (b"20:Dnot you (#5.7.1)...,", 77), (b"", 75), (b"x", 75)]
+)
+def test_what_a_queue_elsewhere_may_say(letter, said, code):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            connection, _ = server.accept()
+            data = b""
+            while not data.endswith(b"13:b@example.net,,"):
+                data += connection.recv(65536)
+            connection.sendall(said)
+            connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        reports = hand_over(f"qmqp:127.0.0.1:{server.getsockname()[1]}", letter, "mail.example.org")
+        thread.join()
+    assert len(reports) == 2
+    assert worst(reports).exit == code

@@ -49,7 +49,7 @@ class QmtpClient(Carrier):
         super().__init__(peer, Offer(peer, _OFFERED), keep)
         self.secured, self._tls, self._qmqp = secured, tls, qmqp
         self._size: int | None = None  # of the answer that comes
-        self._begin_script(self._orders())
+        self._begin_script(self._orders(self._transact))
 
     # -- a transaction ----------------------------------------------------------------------------
 

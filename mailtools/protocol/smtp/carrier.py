@@ -4,7 +4,7 @@ One connection carries one transaction after the other. What is said for one is 
 concern; that each forward-path gets exactly one outcome, whatever happens, is looked after here.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from mailtools.errors import ConnectionDied, Failure, TimedOut
 from mailtools.mail.envelope import ForwardPath
@@ -83,16 +83,12 @@ class Carrier(ReplyEngine):
 
     # -- for the protocol -------------------------------------------------------------------------
 
-    def _transact(self, transaction: Transaction) -> Script:
-        """Do a transaction."""
-        raise NotImplementedError
-
-    def _orders(self) -> Script:
+    def _orders(self, transact: Callable[[Transaction], Script]) -> Script:
         """Do what there is to do, one after the other, until it is time to leave."""
         while not self._leave and not self.died:
-            yield from self._wait_for_order()
+            yield from self._wait_for_order(transact)
 
-    def _wait_for_order(self) -> Script:
+    def _wait_for_order(self, transact: Callable[[Transaction], Script]) -> Script:
         self.idle = self._order is None and not self._leave
         self.timeout = self._keep
         try:
@@ -106,7 +102,7 @@ class Carrier(ReplyEngine):
         try:
             if self._input:
                 raise ConnectionDied(f"{self.peer} spoke out of turn")
-            yield from self._transact(order)
+            yield from transact(order)
         except Failure as failure:
             self.died = failure
             self._settle_all(failure, elsewhere=True)

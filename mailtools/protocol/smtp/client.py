@@ -84,7 +84,7 @@ class SmtpClient(Carrier):
             if not isinstance(failure, Refused | AuthTrouble | TlsTrouble | MailLoop):
                 return  # nobody is there to be told goodbye
         else:
-            yield from self._orders()
+            yield from self._orders(self._transact)
             if self.died:
                 return
         self.timeout = QUIT

@@ -3,6 +3,9 @@
 Nothing here is setgid or world-writable. The queue belongs to one user. Root becomes that user for
 good before it writes; that user writes; anybody else speaks SMTP to a smtpd-accept, which listens
 on a Unix socket (or a loopback port) and takes responsibility by its 250, as for any peer.
+
+A host without a queue (a null client, qmail's mini-qmail) names one elsewhere, which everybody's
+mail goes to by QMQP before sendmail ends.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from typing import TYPE_CHECKING
 
 from mailtools import log
 from mailtools.errors import (
@@ -28,8 +32,12 @@ from mailtools.services.access.become import become_owner
 from mailtools.services.people.inject import Letter
 from mailtools.store.queue import Queue
 
+if TYPE_CHECKING:
+    from mailtools.protocol.smtp.carrier import Carrier
+
 CONNECT_TIMEOUT = 30.0  # seconds
 AT_ONCE = 0.001  # seconds an idle connection stays open
+QMQP, QMQP_PORT = "qmqp:", 628
 
 _KINDS: tuple[tuple[str, type[Failure]], ...] = (  # RFC 3463 status: the failure, for its exit code
     ("5.1.1", NoSuchMailbox),
@@ -91,16 +99,32 @@ def _received(me: str, client: str, id_: str) -> bytes:
     )
 
 
-def over_smtp(where: str, letter: Letter, me: str) -> list[Report]:
-    """Give a letter to a submit service: a Unix socket's path, or HOST:PORT; give the reports."""
+def is_elsewhere(where: str) -> bool:
+    """Whether the queue is another host's, whoever calls."""
+    return where.startswith(QMQP)
+
+
+def _client(where: str, me: str) -> Carrier:
+    from mailtools.protocol.smtp.transaction import Tls
+
+    if is_elsewhere(where):
+        from mailtools.protocol.qmtp.client import QmtpClient
+
+        return QmtpClient(where, qmqp=True, keep=AT_ONCE)
+    from mailtools.protocol.smtp.client import SmtpClient
+
+    return SmtpClient(me, where, tls=Tls.NEVER, keep=AT_ONCE)
+
+
+def hand_over(where: str, letter: Letter, me: str) -> list[Report]:
+    """Give a letter to a submit service, named as `connect` takes it; give the reports."""
     from mailtools.net.drive import drive  # all of this only where the queue is not ours
     from mailtools.net.stream import Stream
-    from mailtools.protocol.smtp.client import SmtpClient
-    from mailtools.protocol.smtp.transaction import Tls, Transaction, message_of
+    from mailtools.protocol.smtp.transaction import Transaction, message_of
 
     envelope = letter.envelope
     message = message_of(letter.header + b"\n" + letter.body)
-    client = SmtpClient(me, where, tls=Tls.NEVER, keep=AT_ONCE)
+    client = _client(where, me)
     parameters = {k: v for k, v in envelope.parameters.items() if k != "BODY"}
     client.send(Transaction(envelope.reverse_path, envelope.forward_paths, message, parameters))
     stream = Stream(connect(where))
@@ -123,22 +147,30 @@ def over_smtp(where: str, letter: Letter, me: str) -> list[Report]:
 
 
 def connect(where: str) -> socket.socket:
-    """Connect to `/path` or `HOST:PORT`; raise NoAnswer, Misconfigured for what is neither."""
-    host, colon, port = where.rpartition(":")
+    """Connect to `/path`, `HOST:PORT` or `qmqp:HOST`, which may have a port or be a path.
+
+    Raises NoAnswer, Misconfigured for what is none of these.
+    """
+    place = where.removeprefix(QMQP)
+    host, colon, port = place.rpartition(":")
+    if is_elsewhere(where) and not port.isdigit():
+        host, colon, port = place, ":", str(QMQP_PORT)
     try:
-        if where.startswith("/"):
+        if place.startswith("/"):
             sock = socket.socket(socket.AF_UNIX)
             sock.settimeout(CONNECT_TIMEOUT)
-            sock.connect(where)
+            sock.connect(place)
         elif colon and port.isdigit():
             sock = socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT)
         else:
-            raise Misconfigured(detail=f"submit: {where!r} is neither /path nor HOST:PORT")
+            raise Misconfigured(
+                detail=f"submit: {where!r} is neither /path, HOST:PORT nor qmqp:HOST"
+            )
     except OSError as error:
         why = error.strerror or error
-        raise NoAnswer(
-            detail=f"the queue is not ours to write, and nobody listens at {where}: {why}"
-        ) from error
+        queue = "is elsewhere" if is_elsewhere(where) else "is not ours to write"
+        detail = f"the queue {queue}, and nobody listens at {where}: {why}"
+        raise NoAnswer(detail=detail) from error
     sock.settimeout(None)
     return sock
 
@@ -166,10 +198,10 @@ def _unavailable(detail: str) -> Failure:
 
 def deliver(queue: str, submit: str, letter: Letter, me: str) -> None:
     """Leave a letter where it may be left; raise what kept it, or part of it, from going."""
-    if can_write(queue):
+    if not is_elsewhere(submit) and can_write(queue):
         into_queue(queue, letter, me)
         return
-    failure = worst(over_smtp(submit, letter, me))
+    failure = worst(hand_over(submit, letter, me))
     if failure is not None:
         raise failure
 

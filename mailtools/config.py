@@ -93,6 +93,9 @@ greylist-exempt | lines | none | smtpd-accept | Who never waits: networks, and d
 DKIM or DMARC proves.
 dmarc-reports | flag | no | smtpd-accept, report-send | Whether what DMARC finds is noted where \
 the author's domain asks for reports, and sent to it each day.
+dmarc-failure-reports | flag | no | smtpd-accept, report-send | Whether messages that fail \
+DMARC are noted where the author's domain asks for failure reports, and sent to it, with their \
+headers redacted.
 tls-reports | flag | no | relay-send, report-send | Whether the outcome of TLS with exchangers is \
 noted where their domain asks for reports, and sent to it each day.
 reports-size | size | 64M | smtpd-accept, relay-send | The most that is noted in a day for each \

@@ -18,6 +18,7 @@ from mailtools.trust.dnsbl import parse_list
 if TYPE_CHECKING:
     from mailtools.config import Config
     from mailtools.services.reports.dmarc_data import DmarcData
+    from mailtools.services.reports.failure_data import FailureData
     from mailtools.trust.dnsbl import DnsList
 
 TIMEOUT = 3.0  # seconds for a question to one resolver: the peer waits meanwhile
@@ -44,7 +45,18 @@ def belief_of(config: Config, *, spool: str, home: str, ready: bool) -> Belief:
         lists=ClientLists(lists, threshold) if lists else None,
         greylist=Greylist(f"{spool}/greylist", delay, exempt=exempt_of(config)) if delay else None,
         reports=_reports(config, f"{spool}/reports") if config.flag("dmarc-reports") else None,
+        failures=_failures(config, f"{spool}/reports")
+        if config.flag("dmarc-failure-reports")
+        else None,
     )
+
+
+def _failures(config: Config, folder: str) -> FailureData:
+    from mailtools.services.reports.failure_data import FailureData  # fewer still
+    from mailtools.store.report_data import Collected
+
+    collected = Collected(folder, "failure", config.octets("reports-size"))
+    return FailureData(collected, time.time, config.line("authserv-id"))
 
 
 def _reports(config: Config, folder: str) -> DmarcData:

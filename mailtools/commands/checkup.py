@@ -158,7 +158,7 @@ def _signing(config: Config, queue: str, mends: dict[str, str]) -> Iterator[Find
 
 
 def _reports(config: Config) -> Iterator[Finding]:
-    kinds = [kind for kind in ("dmarc", "tls") if config.flag(f"{kind}-reports")]
+    kinds = [kind for kind in ("dmarc", "tls", "dmarc-failure") if config.flag(f"{kind}-reports")]
     if kinds:
         yield from check_reports.reports(
             config.folder,

@@ -18,6 +18,8 @@ from mailtools.errors import BadAddress, DnsTrouble, Misconfigured, Usage
 from mailtools.mail.address import parse_address
 
 if TYPE_CHECKING:
+    from mailtools.services.reports.compose import Reporter
+    from mailtools.services.reports.failures import FailureSending
     from mailtools.services.reports.send import Item, Sending
 
 
@@ -43,18 +45,28 @@ def main(
     config = Config(etc)
     kinds = _kinds(config)
     sending = build(config, spool)
+    # Failures know no day, and are sent together: those of one domain alone cannot be set aside.
+    failures = failures_of(config, spool) if not day else None
     chosen = frozenset(domain.lower().rstrip(".") for domain in domains)
     if dry_run or show:
         today = time.strftime("%Y-%m-%d", time.gmtime())
         for kind in kinds:
             days = [day] if day else [*sending.days(kind), today]
             _preview(sending, [item for d in days for item in sending.items(kind, d)], chosen, show)
+        if failures is not None:
+            _preview_failures(failures, chosen, show)
         return os.EX_OK
-    return _send(sending, kinds, day, chosen, spool)
+    return _send(sending, kinds, day, chosen, spool, failures=failures if not domains else None)
 
 
 def _send(
-    sending: Sending, kinds: list[str], day: str | None, chosen: frozenset[str], spool: str
+    sending: Sending,
+    kinds: list[str],
+    day: str | None,
+    chosen: frozenset[str],
+    spool: str,
+    *,
+    failures: FailureSending | None,
 ) -> int:
     from mailtools.services.access.become import become_owner
     from mailtools.store import disk, lock
@@ -67,7 +79,7 @@ def _send(
     held = lock.hold_folder(folder, "lock")
     if held is None:
         return os.EX_OK  # another one is at it
-    left = False
+    left = failures is not None and not failures.send()
     if sys.stderr.isatty():
         sending.make_room = lambda: click.echo("\r\x1b[K", nl=False, err=True)
     for kind in kinds:
@@ -104,14 +116,33 @@ def _preview(sending: Sending, items: list[Item], chosen: frozenset[str], show: 
             click.echo(report.plain.decode())
 
 
+def _preview_failures(failures: FailureSending, chosen: frozenset[str], show: bool) -> None:
+    from mailtools.services.reports.dispatch import asked
+
+    wanted = [each for each in failures.waiting() if not chosen or each.domain in chosen]
+    for failed, places in asked(wanted, failures.places):
+        start = f"{failed.subject.day}\tfailure\t{failed.domain}"
+        if isinstance(places, DnsTrouble):
+            click.echo(f"{start}\t-\t{places.text}")
+            continue
+        for where in places.addresses:
+            click.echo(f"{start}\t{failed.number}\t{where}")
+        for fault in places.faults or (
+            [] if places.addresses else ["the domain asks for none now"]
+        ):
+            click.echo(f"{start}\t-\t{fault}")
+        if show and places.addresses:
+            click.echo(failures.message(failed, places, time.time()).decode())
+
+
 def _kinds(config: Config) -> list[str]:
     kinds = [kind for kind in ("dmarc", "tls") if config.flag(f"{kind}-reports")]
-    if not kinds:
+    if not kinds and not config.flag("dmarc-failure-reports"):
         need_folder(config)
         config.check()
         raise Misconfigured(
-            detail=f"{config.folder}: neither dmarc-reports nor tls-reports is on: "
-            "nothing is noted that could be reported"
+            detail=f"{config.folder}: neither dmarc-reports nor tls-reports is on, "
+            "nor dmarc-failure-reports: nothing is noted that could be reported"
         )
     return kinds
 
@@ -119,20 +150,11 @@ def _kinds(config: Config) -> list[str]:
 def build(config: Config, spool: str) -> Sending:
     """Read the settings, and make what sends of them; raise Misconfigured with all faults."""
     from mailtools.net.dns import Resolver
-    from mailtools.services.reports.compose import Reporter
     from mailtools.services.reports.post import poster
     from mailtools.services.reports.send import Sending
     from mailtools.store.queue import Queue
 
-    need_folder(config)
-    sender = config.line("report-from") or f"postmaster@{home_of(config)}"
-    bounces = config.line("report-bounces")
-    for name, address in (("report-from", sender), ("report-bounces", bounces or sender)):
-        try:
-            parse_address(address)
-        except BadAddress as fault:
-            config.fault(name, 1, f"{address!r}: {fault.text}")
-    reporter = Reporter(config.line("me").lower(), config.line("report-organization"), sender)
+    reporter, bounces = _reporter(config)
     resolver = Resolver(config.line("resolver"))
     ours = _ours(config)
     config.check()
@@ -146,6 +168,42 @@ def build(config: Config, spool: str) -> Sending:
         bounces=bounces,
         passed_over=ours,
     )
+
+
+def failures_of(config: Config, spool: str) -> FailureSending | None:
+    """Make what sends failure reports; None where that is not on."""
+    if not config.flag("dmarc-failure-reports"):
+        return None
+    from mailtools.net.dns import Resolver
+    from mailtools.services.reports.failures import FailureSending
+    from mailtools.store.queue import Queue
+
+    reporter, bounces = _reporter(config)
+    return FailureSending(
+        f"{spool}/reports",
+        Queue(f"{spool}/queue"),
+        reporter,
+        Resolver(config.line("resolver")).lookup,
+        clock=time.time,
+        bounces=bounces,
+        passed_over=_ours(config),
+    )
+
+
+def _reporter(config: Config) -> tuple[Reporter, str]:
+    """Read who reports, and where bounces go; faults are noted in `config`."""
+    from mailtools.services.reports.compose import Reporter
+
+    need_folder(config)
+    sender = config.line("report-from") or f"postmaster@{home_of(config)}"
+    bounces = config.line("report-bounces")
+    for name, address in (("report-from", sender), ("report-bounces", bounces or sender)):
+        try:
+            parse_address(address)
+        except BadAddress as fault:
+            config.fault(name, 1, f"{address!r}: {fault.text}")
+    reporter = Reporter(config.line("me").lower(), config.line("report-organization"), sender)
+    return reporter, bounces
 
 
 def _ours(config: Config) -> Callable[[str], bool]:

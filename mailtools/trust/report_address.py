@@ -1,9 +1,11 @@
-"""Where reports on a domain may go: its rua, and whether others agree (RFC 9990 4, RFC 8460 3).
+"""Where reports on a domain may go: its rua or ruf, and whether others agree.
+
+RFC 9990 4, RFC 9991 5, RFC 8460 3.
 
 Without the other's consent a record could send the reports of the world to a victim.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -33,20 +35,34 @@ class Places(NamedTuple):
 
 def dmarc_places(domain: str, lookup: Lookup) -> Places:
     """Find where aggregate reports on a policy domain go now; raise DnsTrouble."""
+    return _dmarc_places(domain, lookup, lambda record: record.rua)
+
+
+def failure_places(domain: str, lookup: Lookup) -> Places:
+    """Find where failure reports on a policy domain go now; raise DnsTrouble.
+
+    The ruf= of a public suffix does not count (RFC 9991 2).
+    """
+    return _dmarc_places(domain, lookup, lambda record: () if record.psd == "y" else record.ruf)
+
+
+def _dmarc_places(
+    domain: str, lookup: Lookup, wanted: Callable[[DmarcRecord], tuple[str, ...]]
+) -> Places:
     record = record_at(domain, lookup)
-    if record is None or not record.rua:
+    if record is None or not wanted(record):
         return Places()
     home = organizational_domain(domain, lookup)
     found: list[str] = []
     faults: list[str] = []
-    for address in record.rua[:ADDRESSES_MOST]:
+    for address in wanted(record)[:ADDRESSES_MOST]:
         host = _host(address)
         if not host:
             faults.append(f"{address} is no address")
         elif host == domain or organizational_domain(host, lookup) == home:
             found.append(address)
         else:
-            agreed = _agreed(domain, address, host, lookup)
+            agreed = _agreed(domain, address, host, lookup, wanted)
             found += agreed
             if not agreed:
                 faults.append(f"{host} has not agreed: no TXT at {consent_name(domain, host)}")
@@ -58,14 +74,20 @@ def consent_name(domain: str, host: str) -> str:
     return f"{domain}._report._dmarc.{host}"
 
 
-def _agreed(domain: str, address: str, host: str, lookup: Lookup) -> Sequence[str]:
+def _agreed(
+    domain: str,
+    address: str,
+    host: str,
+    lookup: Lookup,
+    wanted: Callable[[DmarcRecord], tuple[str, ...]],
+) -> Sequence[str]:
     name = consent_name(domain, host)
     if len(name) > NAME_MOST:
         return ()
     texts = [text for text in lookup(name, "TXT").records if is_dmarc(text)]
     if not texts:
         return ()
-    overriding = [address for record in _records(texts, host) for address in record.rua]
+    overriding = [address for record in _records(texts, host) for address in wanted(record)]
     if not overriding:
         return (address,)
     # It may choose another address, but of the same host: else there is no report at all.

@@ -14,12 +14,12 @@ def reports(
 ) -> Iterator[Finding]:
     """Look at the settings of reports.
 
-    `kinds` are those that are on (dmarc, tls); `checks` is that control file's word; `sender` is
-    the address reports come from, `lines` are the DKIM keys.
+    `kinds` are those that are on (dmarc, tls, dmarc-failure); `checks` is that control file's
+    word; `sender` is the address reports come from, `lines` are the DKIM keys.
     """
-    if "dmarc" in kinds and checks == "off":
+    if checks == "off" and (on := [kind for kind in kinds if kind.startswith("dmarc")]):
         yield warning(
-            f"{folder}/dmarc-reports",
+            f"{folder}/{on[0]}-reports",
             "nothing is noted for reports, since strangers' mail is not judged",
             f"echo mark > {folder}/checks",
         )

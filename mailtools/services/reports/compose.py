@@ -22,7 +22,7 @@ from mailtools.mail.tls_report import Applied, Session, TlsReport
 if TYPE_CHECKING:
     from mailtools.store.report_data import Facts
 
-DMARC, TLS = "dmarc", "tls"
+DMARC, TLS, FAILURE = "dmarc", "tls", "failure"
 KINDS = (DMARC, TLS)
 
 ROWS_MOST = 20_000  # of a report: 10 MB of XML, under 1 MB as it is sent

@@ -7,20 +7,44 @@ then, in the history. A batch costs two synced notes, and each of its entries it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from mailtools.errors import DnsTrouble
 from mailtools.mail.envelope import REPORT, SUBMITTED, Envelope, ForwardPath
 from mailtools.store.history import History
 from mailtools.store.report_data import SentDay, Step
+from mailtools.trust.report_address import Places
 
 if TYPE_CHECKING:
     from mailtools.services.reports.compose import Subject
     from mailtools.store.queue import Queue
 
+ASKED = 32  # about so many reports DNS is asked at a time
 BATCH = 64  # reports that are noted together
 COMMITTED = 16  # of them that are written at a time
+
+
+T = TypeVar("T")
+Found = Places | DnsTrouble
+"""Where a report goes, or why that is not known."""
+
+
+def asked(items: Sequence[T], find: Callable[[T], Places]) -> Iterator[tuple[T, Found]]:
+    """Find where reports go, many at a time; yield them in their order."""
+
+    def ask(item: T) -> Found:
+        try:
+            return find(item)
+        except DnsTrouble as trouble:
+            return trouble
+
+    crew = ThreadPoolExecutor(ASKED)
+    try:
+        yield from zip(items, crew.map(ask, items), strict=True)
+    finally:
+        crew.shutdown(cancel_futures=True)
 
 
 class Letter(NamedTuple):

@@ -25,9 +25,10 @@ from mailtools.services.reports.compose import (
     make,
     message,
 )
-from mailtools.services.reports.dispatch import BATCH, COMMITTED, Dispatch, Letter
+from mailtools.services.reports.dispatch import BATCH, COMMITTED, Dispatch, Found, Letter, asked
 from mailtools.store.queue import Queue
 from mailtools.store.report_data import (
+    KEPT_DAYS,
     Collected,
     Facts,
     Step,
@@ -39,12 +40,7 @@ from mailtools.trust.lookup import Lookup, is_name
 from mailtools.trust.report_address import Places, dmarc_places, tls_places
 
 GRACE = 300  # seconds of a day for what was noted at the end of the one before
-KEPT_DAYS = 7  # what could not be sent until then is dropped
 REPORTS_MOST = 10_000  # of a kind and day: one domain of many names is no more
-ASKED = 32  # about so many reports DNS is asked at a time
-
-Found = Places | DnsTrouble
-"""Where a report goes, or why that is not known."""
 
 Post = Callable[[str, Report], None]
 """Gives a report to an HTTPS URI; raises NoAnswer, TlsTrouble, ConnectionDied."""
@@ -134,18 +130,7 @@ class Sending:
 
     def asked(self, items: Sequence[Item]) -> Iterator[tuple[Item, Found]]:
         """Find where reports go, many at a time; yield them in their order."""
-
-        def ask(item: Item) -> Found:
-            try:
-                return self.places(item.subject)
-            except DnsTrouble as trouble:
-                return trouble
-
-        crew = ThreadPoolExecutor(ASKED)
-        try:
-            yield from zip(items, crew.map(ask, items), strict=True)
-        finally:
-            crew.shutdown(cancel_futures=True)
+        return asked(items, lambda item: self.places(item.subject))
 
     def send(self, items: Sequence[Item]) -> Iterator[bool]:
         """Send reports to all their places; yield False for each that has to be tried again.

@@ -81,7 +81,8 @@ content-programs | lines | none | smtpd-accept | Programs that look at each mess
 taken, a command line each: smtpd-accept(8).
 milters | lines | none | smtpd-accept | Milters that have a say in each session, as Postfix writes \
 them: `inet:host:port` or `unix:/path`, then what is done without one's answer (`tempfail`, \
-`accept`, `reject`, `quarantine`) and how long an answer may take: smtpd-accept(8).
+`accept`, `reject`, `quarantine`), how long an answer may take, and `exchange` or `submission` \
+where it is asked on that side only: smtpd-accept(8).
 milter-exempt | lines | none | smtpd-accept | Addresses and networks of clients that milters are \
 not asked about.
 rejects | duration | 0 | smtpd-accept, local-deliver | How long what was refused at its end is \

@@ -33,12 +33,15 @@ def rows_of(config: Config) -> list[Milter]:
     return rows
 
 
-def milters_of(config: Config, *, ready: bool) -> Milters | None:
+def milters_of(config: Config, *, submission: bool, ready: bool) -> Milters | None:
     """Make the milters, None where there are none; faults of the settings are noted in `config`.
+
+    `submission`: of those that are asked on one side only, the ones for mail that is submitted.
 
     `ready`: processes will be forked from this one, so what is heavy is loaded now.
     """
-    rows = rows_of(config)
+    side = "submission" if submission else "exchange"
+    rows = [row for row in rows_of(config) if row.side in ("", side)]
     if not rows:
         return None
     if ready:

@@ -188,7 +188,7 @@ def build(
         if submission or lmtp or qmqp
         else _belief(config, queue, home, listener=listener),
         budget=None if lmtp or quick else _budget(config, queue, home),
-        milters=_milters(config, listener=listener),
+        milters=_milters(config, submission=submission, listener=listener),
         crowd=_crowd(config, listener=listener),
         tarpit=config.seconds("tarpit"),
         correspondents=None if lmtp else _correspondents(config, queue),
@@ -237,12 +237,12 @@ def _screen(config: Config, queue: str) -> Callable[[Mapping[str, str]], Entries
     return lambda told: Screened(content, entries, told)
 
 
-def _milters(config: Config, *, listener: bool) -> Milters | None:
+def _milters(config: Config, *, submission: bool, listener: bool) -> Milters | None:
     if not config.lines("milters"):
         return None
     from mailtools.commands.milters import milters_of  # few sites have any
 
-    return milters_of(config, ready=listener)
+    return milters_of(config, submission=submission, ready=listener)
 
 
 def _belief(config: Config, queue: str, home: str, *, listener: bool) -> Belief | None:

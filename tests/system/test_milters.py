@@ -377,6 +377,19 @@ def test_an_exempt_client_is_not_shown(behind: Behind) -> None:
     assert behind.milters[0].sessions == 0
 
 
+def test_a_milter_may_be_for_one_side_only(behind: Behind) -> None:
+    server = behind.listen({"M": [b"r"]}, words="submission")
+    with Client(server) as client:
+        assert client.message()[0] == 250
+    assert behind.milters[0].sessions == 0
+    server = behind.listen({"M": [b"r"]}, words="accept exchange 5s")
+    with Client(server) as client:
+        assert client.message()[0] == 550
+    server = behind.listen({"C": [b"r"]}, words="submission", options=["--submission"])
+    with pytest.raises(smtplib.SMTPConnectError, match="554"):
+        Client(server)
+
+
 def test_lmtp_answers_for_each(behind: Behind) -> None:
     server = behind.listen({"E": [b"r"]}, options=["--lmtp"])
     with smtplib.LMTP(*server.address) as client:

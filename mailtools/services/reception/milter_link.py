@@ -42,6 +42,7 @@ DEFAULTS = {
     "quarantine": Answer(Verdict.CONTINUE, None, (Quarantined("it did not answer"),)),
 }
 """What a milter is taken to say that does not say anything."""
+SIDES = ("exchange", "submission")  # where a milter is asked: without --submission, and with it
 
 
 class Milter(NamedTuple):
@@ -57,6 +58,8 @@ class Milter(NamedTuple):
     """What is done without its answer: a word of DEFAULTS."""
     seconds: float = 0.0
     """How long an answer may take; 0: 30 s, and five minutes for that to a message."""
+    side: str = ""
+    """A word of SIDES; "" for both."""
 
     def patience(self, *, message: bool = False) -> float:
         """Seconds to wait for an answer."""
@@ -268,10 +271,13 @@ def read_milter(line: str, seconds_of: Callable[[str], float | None]) -> Milter:
     for word in words:
         if word in DEFAULTS:
             milter = milter._replace(default=word)
+        elif word in SIDES:
+            milter = milter._replace(side=word)
         elif seconds := seconds_of(word):
             milter = milter._replace(seconds=seconds)
         else:
-            raise ValueError(f"{word!r} is neither a duration nor one of {', '.join(DEFAULTS)}")
+            known = ", ".join((*DEFAULTS, *SIDES))
+            raise ValueError(f"{word!r} is neither a duration nor one of {known}")
     return milter
 
 

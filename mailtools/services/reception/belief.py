@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from mailtools.services.reception.intake import Intake
     from mailtools.services.reports.dmarc_data import DmarcData
     from mailtools.services.reports.failure_data import FailureData
-    from mailtools.services.reports.failure_data import FailureData
 
 PATIENCE = 20.0  # seconds for the questions of one check: RFC 7208 4.6.4 wants no less for SPF
 
@@ -59,8 +58,6 @@ class Belief:
     greylist: Greylist | None = None
     reports: DmarcData | None = None
     """Notes what becomes of messages, for the reports of their author domains."""
-    failures: FailureData | None = None
-    """Notes messages that fail, for reports at once."""
     failures: FailureData | None = None
     """Notes messages that fail, for reports at once."""
     clock: Callable[[], float] = time.time

@@ -1,7 +1,7 @@
 """Failure reports: what was noted of messages that failed, sent soon (RFC 9991, RFC 6591).
 
 Messages that failed alike, from one client and in one author's name, are one report with their
-number (RFC 9991 7.1). Of a domain, with all below it, few reports go out in a day, and none to who
+number (RFC 9991 8.1). Of a domain, with all below it, few reports go out in a day, and none to who
 did not agree. What is noted is set aside first, file by file; a file goes when all in it is done.
 """
 

@@ -176,3 +176,32 @@ def test_a_connection_that_never_was_has_an_outcome_too() -> None:
     client.fail(NoAnswer("Connection refused"))
     assert client.closed
     assert outcomes(client) == [("bob@example.net", "delayed", "4.4.1", True)]
+
+
+said = st.lists(
+    st.one_of(
+        st.binary(max_size=8),
+        st.sampled_from(
+            [netstring(b"Kok"), netstring(b"Zno"), netstring(b"D#5.1.1"), b"0:,", b"3:"]
+        ),
+    ),
+    max_size=5,
+).map(b"".join)
+
+
+@given(said=said, qmqp=st.booleans(), step=st.integers(1, 9))
+def test_any_answer_in_any_pieces_gives_each_path_one_outcome(
+    said: bytes, qmqp: bool, step: int
+) -> None:
+    seen = []
+    for size in (step, len(said) or 1):
+        client, _ = begun(transaction("a@example.net", "b@example.net"), qmqp=qmqp)
+        for start in range(0, len(said), size):
+            client.receive(said[start : start + size])
+            drain(client)
+        client.receive(b"")
+        drain(client)
+        assert client.closed
+        seen.append(outcomes(client))
+    assert [row[0] for row in seen[0]] == ["a@example.net", "b@example.net"]
+    assert [row[:3] for row in seen[0]] == [row[:3] for row in seen[1]]

@@ -157,6 +157,62 @@ def test_dmarc_from_the_first_message_to_the_reader(sites: tuple[Site, Site]) ->
         assert not list((there.spool / "reports").glob("dmarc/*"))
 
 
+def test_a_failure_from_the_message_to_the_reader(sites: tuple[Site, Site]) -> None:
+    here, there = sites
+    zone = {
+        "bank.test": {"TXT": ['"v=spf1 ip4:192.0.2.7 -all"'], "A": ["192.0.2.7"]},
+        "_dmarc.bank.test": {
+            "TXT": ['"v=DMARC1; p=reject; fo=1; ruf=mailto:ruf@example.net,mailto:x@victim.test"']
+        },
+        "bank.test._report._dmarc.example.net": {"TXT": ['"v=DMARC1"']},
+        "example.org": {"TXT": ['"v=spf1 ip4:127.0.0.1 -all"'], "A": ["192.0.2.1"]},
+        "_dmarc.example.org": {"TXT": ['"v=DMARC1; p=reject; ruf=mailto:ruf@example.org"']},
+    }
+    with DnsServer(zone) as dns:
+        for site in sites:
+            site.set("resolver", dns.at)
+            site.set("xclient-clients", "127.0.0.1")
+        here.set("checks", "enforce")
+        here.set("dmarc-failure-reports")
+        here.account("bob")
+        there.account("ruf")
+        server = here.listen("smtpd-accept")
+        for sender in ("news@bank.test", "a@bank.test", ""):
+            with client(server, BAD) as smtp, pytest.raises(smtplib.SMTPDataError):
+                smtp.sendmail(sender, "bob@example.org", text_of("The Boss <boss@bank.test>"))
+        with client(server, GOOD) as smtp:  # SPF passes, and fo=1 wants DKIM too
+            smtp.sendmail("a@bank.test", "bob@example.org", text_of("boss@bank.test"))
+        shown = here.run("report-send", "--dry-run").stdout.decode().splitlines()
+        assert [line.split("\t")[1:4] for line in shown] == [
+            ["failure", "bank.test", "2"],
+            ["failure", "bank.test", "-"],
+            ["failure", "bank.test", "1"],
+            ["failure", "bank.test", "-"],
+        ]
+        text = here.run("report-send", "--show").stdout.decode()
+        assert "Feedback-Type: auth-failure" in text
+        assert "boss" not in text.lower()
+        sent = here.run("report-send")
+        assert sent.returncode == 0, sent.stderr
+        assert sent.stderr.count(b"reported id=") == 2
+        assert here.run("report-send").stderr == b""
+        assert not [path for path in (here.spool / "reports/failure").rglob("*") if path.is_file()]
+
+        exchanger = there.listen("smtpd-accept")
+        here.set("routes", f"example.net:127.0.0.1:{exchanger.port}")
+        assert b"relayed id=" in here.run("queue-run").stderr
+        assert there.run("queue-run").returncode == 0
+        messages = there.messages("ruf")
+        assert len(messages) == 2
+        found = there.run("report-read", "--json", str(there.homes / "ruf/Maildir")).stdout
+        reports = [json.loads(line) for line in found.decode().splitlines()]
+        rows = [row for report in reports for row in report["rows"]]
+        assert sorted((row["source"], row["number"]) for row in rows) == [(GOOD, 1), (BAD, 2)]
+        assert {report["domain"] for report in reports} == {"bank.test"}
+        table = there.run("report-read", str(there.homes / "ruf/Maildir")).stdout.decode()
+        assert BAD in table
+
+
 # -- TLS ------------------------------------------------------------------------------------------
 
 DOMAINS = ("good.test", "plain.test", "testing.test", "enforce.test", "dane.test")

@@ -27,6 +27,7 @@ from mailtools.services.queue.selection import Selection
 from mailtools.services.queue.transports import LOCAL, PIPE, RELAY
 from mailtools.services.queue.worker import Assignment, Worker
 from mailtools.store.destinations import Destinations
+from mailtools.store.glance import only_path
 from mailtools.store.history import History
 from mailtools.store.queue import Place, Queue
 from mailtools.store.queue_sweep import sweep
@@ -187,12 +188,24 @@ class Run:
     # -- the queue --------------------------------------------------------------------------------
 
     def _take(self, place: Place, now: float) -> None:
+        if self._parked and self._stays(place):
+            return
         assignments = self._open_entry(place, now)
         if assignments and all(self._must_wait(each, CROWD, now) for each in assignments):
             self._park(assignments[0])
             return
         for assignment in assignments:
             self._put(assignment, now)
+
+    def _stays(self, place: Place) -> bool:
+        """Leave an entry that goes where others were left already; a glance tells."""
+        address = only_path(self._queue.path, place)
+        parked = self._parked.get(self._attempts.transports.find(address)) if address else None
+        if parked is None:
+            return False
+        parked[1].add(place.id)
+        self._lookout.leave(place.id)
+        return True
 
     def _must_wait(self, assignment: Assignment, most: int, now: float) -> bool:
         """Whether to look at this later: too much waits there already, or nobody answers there."""

@@ -66,8 +66,8 @@ def place_of(path: str, text: str) -> str:
     return f"{path}/{name[:2]}/{name[2:]}"
 
 
-def sweep(folder: str, now: float, lifetime: float) -> None:
-    """Remove what nobody touched for `lifetime` seconds, and the oldest of too many.
+def sweep(folder: str, now: float, lifetime: float, most: int | None = None) -> None:
+    """Remove what nobody touched for `lifetime` seconds, and the oldest beyond `most` (MOST).
 
     Once in a while: each hour, and at one of 256 calls, which a flood makes often.
     """
@@ -88,7 +88,7 @@ def sweep(folder: str, now: float, lifetime: float) -> None:
         if name != _SWEPT:
             found.append((touched, path))
     found.sort()
-    many = len(found) - MOST
+    many = len(found) - (MOST if most is None else most)
     for number, (touched, path) in enumerate(found):
         if number < many or now - touched >= lifetime:
             disk.remove(path)

@@ -1,6 +1,7 @@
 """What is asked of TLS: the operator's table, DANE, MTA-STS, and the message itself."""
 
 import hashlib
+import os
 import ssl
 import threading
 from pathlib import Path
@@ -19,6 +20,7 @@ from mailtools.services.relay.exchangers import Target
 from mailtools.services.relay.mta_sts import RETRY, StsPolicies
 from mailtools.services.relay.tls_policy import Level
 from mailtools.services.relay.tls_rules import TlsRules
+from mailtools.trust.mta_sts import AGE_MOST
 from mailtools.trust.tls_required import TlsWish
 
 NOT_TLS = TLS_HELLO.partition("*** tls")[0] + "*** tls\n*** end\n"
@@ -288,6 +290,16 @@ def texts() -> Texts:
 
 def policies(texts: Texts, clock: Clock, folder: str = "") -> StsPolicies:
     return StsPolicies(lambda: texts, texts.fetch, folder, clock)
+
+
+def test_a_policy_that_nobody_renewed_for_a_year_goes(texts: Texts, tmp_path: Path) -> None:
+    clock = Clock()
+    clock.time = 1_700_000_000.0
+    for name, age in (("gone.test", AGE_MOST + 1), ("kept.test", AGE_MOST - 1)):
+        (tmp_path / name).write_text("1 2\n")
+        os.utime(tmp_path / name, (clock() - age, clock() - age))
+    assert policies(texts, clock, str(tmp_path)).policy("example.net")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["example.net", "kept.test", "swept"]
 
 
 def test_a_policy_is_fetched_once_and_again_when_its_id_changes(texts: Texts) -> None:

@@ -17,7 +17,9 @@ from mailtools import log
 from mailtools.errors import DnsTrouble, Failure, TlsTrouble
 from mailtools.mail.tls_report import STS_FETCH, STS_INVALID, STS_WEBPKI
 from mailtools.store import disk
+from mailtools.store.greylist import sweep
 from mailtools.trust.mta_sts import (
+    AGE_MOST,
     Mode,
     StsPolicy,
     format_sts_policy,
@@ -28,6 +30,7 @@ from mailtools.trust.tags import BadRecord
 
 RETRY = 300.0  # seconds before a fetch that failed is tried again (RFC 8461 3.3)
 KEPT_MOST = 10_000  # policies in memory
+FILES_MOST = 100_000  # and on disk: whom we write to, strangers may choose by what bounces
 
 _domain = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\Z")
 
@@ -134,6 +137,7 @@ class StsPolicies:
         try:
             disk.make_directory(os.path.dirname(path), sync=True)
             disk.replace(path, f"{id_} {until:.0f}\n".encode() + format_sts_policy(policy))
+            sweep(os.path.dirname(path), self._now(), AGE_MOST, FILES_MOST)
         except Failure as failure:
             log.event("trouble", detail=failure.detail or failure.text)
 

@@ -5,6 +5,7 @@ import socket
 from typing import Any
 
 import pytest
+from fakemilter import FakeMilter
 from qmtp_peer import qmqp, qmtp, strings
 
 TEXT = b"\nSubject: x\nMessage-ID: <1@example.net>\n\nhi\n"
@@ -117,3 +118,22 @@ def test_one_protocol_at_a_time(site: Any, options: tuple[str, ...]) -> None:
     done = site.run("smtpd-accept", *options)
     assert done.returncode == os.EX_USAGE
     assert b"exclude each other" in done.stderr
+
+
+def test_a_milter_has_its_say(site: Any) -> None:
+    site.account("bob")
+    milter = FakeMilter({"R": [b"y550 5.7.1 Not to bob\0"]})
+    site.set("milters", milter.endpoint)
+    try:
+        environ = {**site.environ, "TCPREMOTEIP": "192.0.2.7"}
+        package = qmtp(TEXT, b"alice@example.net", b"bob@example.org")
+        done = site.run("smtpd-accept", "--qmtp", input=package, env=environ)
+        assert list(strings(done.stdout)) == [b"DNot to bob (#5.7.1)"]
+        milter.answers = {"E": [b"hX-Seen\0yes\0", b"c"]}
+        done = site.run("smtpd-accept", "--qmtp", input=package, env=environ)
+        assert done.stdout[3:].startswith(b"KOk: queued as ")
+    finally:
+        milter.close()
+    assert milter.commands().startswith("CMR")  # a peer of QMTP says no HELO
+    (entry,) = queued(site)
+    assert entry.endswith(b"\nX-Seen: yes\n\nhi\n")

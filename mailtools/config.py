@@ -113,6 +113,10 @@ routes | map | none | relay-send | Where mail for a domain goes instead of its e
 tls-policy | map | none | relay-send | What is asked of TLS for a domain or the host of a \
 route: `domain:none`, `may`, `encrypt`, `verify` or `dane`; an empty domain is all, `.domain` its \
 subdomains. Elsewhere DANE and MTA-STS decide.
+tls-memory | duration | 30d | relay-send | How long it is remembered that a host had TLS: where it \
+fails then, mail waits instead of going in the clear; 0: it goes.
+tls-patience | duration | 8h | relay-send | How long mail waits for that; then the host is \
+forgotten, and mail goes in the clear.
 sender-routes | map | none | relay-send | Where mail of a sender goes, in the same writing: \
 `user@domain:host:port`, `domain:host:port`, `.domain`, `<>` for bounces. What routes says of the \
 recipient's domain goes before, its smarthost for all comes after.

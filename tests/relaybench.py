@@ -23,6 +23,7 @@ from mailtools.services.relay.relay import Relay
 from mailtools.services.relay.route import Routes, parse_route
 from mailtools.services.relay.signing import Signing
 from mailtools.services.relay.source import Sources
+from mailtools.services.relay.tls_floor import TlsFloor
 from mailtools.services.relay.tls_policy import Contexts
 from mailtools.services.relay.tls_rules import TlsRules
 
@@ -49,6 +50,7 @@ class Bench:
     ignored: dict[str, tuple[str, ...]] = field(default_factory=dict)
     families: Families | None = None
     signing: Signing | None = None
+    floor: TlsFloor | None = None
     dns_timeout: float = 0.5
 
     def __post_init__(self) -> None:
@@ -77,6 +79,7 @@ class Bench:
                 signing=self.signing,
                 ignored=self.ignored,
                 families=self.families,
+                floor=self.floor,
                 port=self.port,
             )
         return self._relay

@@ -17,7 +17,13 @@ from mailtools.commands.parts import (
     schedule_of,
     transports_of,
 )
-from mailtools.commands.relay_parts import ignored_offers, policies_of, resolver_of, routes_of
+from mailtools.commands.relay_parts import (
+    floor_of,
+    ignored_offers,
+    policies_of,
+    resolver_of,
+    routes_of,
+)
 from mailtools.config import Config
 from mailtools.mail.address import parse_address
 from mailtools.services.local.child import acting_as_owner
@@ -62,6 +68,7 @@ def build(config: Config, spool: str, sender: str, *, dial: bool) -> Journey:
     policies = policies_of(spool, resolver, contexts)
     routes, ignored = routes_of(config), ignored_offers(config)
     families = Families(config.line("ipv6"))
+    floor = floor_of(config, spool)
     rules = TlsRules(config.mapping("tls-policy"), policies)
     credentials, kept = config.file("route-credentials"), config.seconds("suppress")
     config.check()
@@ -81,6 +88,7 @@ def build(config: Config, spool: str, sender: str, *, dial: bool) -> Journey:
             as_owner,
             dialler=dialler,
             ignored=ignored,
+            floor=floor,
         )
 
     def suppressed(address: str) -> Suppression | None:

@@ -11,7 +11,9 @@ from mailtools.config import Config
 from mailtools.services.relay.mta_sts import StsPolicies
 from mailtools.services.relay.route import Route, Routes
 from mailtools.services.relay.source import Sources
+from mailtools.services.relay.tls_floor import TlsFloor
 from mailtools.services.relay.tls_policy import VERIFIED, Contexts
+from mailtools.store.tls_memory import TlsMemory
 
 if TYPE_CHECKING:
     from mailtools.net.dns import Resolver
@@ -45,6 +47,12 @@ def ignored_offers(config: Config) -> dict[str, tuple[str, ...]]:
         domain: tuple(word.upper() for word in text.replace(",", " ").split())
         for domain, text in config.mapping("ignored-offers").items()
     }
+
+
+def floor_of(config: Config, spool: str) -> TlsFloor | None:
+    """Make what is remembered of hosts' TLS; None where the operator wants none of it."""
+    keep, patience = config.seconds("tls-memory"), config.seconds("tls-patience")
+    return TlsFloor(TlsMemory(f"{spool}/tls-memory"), keep, patience) if keep else None
 
 
 def policies_of(spool: str, resolver: Callable[[], Resolver], contexts: Contexts) -> StsPolicies:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,13 @@ import click
 
 from mailtools.cli import command, etc_option, spool_option
 from mailtools.commands.parts import need_folder
-from mailtools.commands.relay_parts import ignored_offers, policies_of, resolver_of, routes_of
+from mailtools.commands.relay_parts import (
+    floor_of,
+    ignored_offers,
+    policies_of,
+    resolver_of,
+    routes_of,
+)
 from mailtools.config import Config
 from mailtools.errors import Usage
 from mailtools.mail.address import parse_address
@@ -92,6 +99,7 @@ def build(config: Config, spool: str, via: str | None, lmtp: bool) -> RelayAgent
     )
     ignored = ignored_offers(config)
     noted, size = config.flag("tls-reports"), config.octets("reports-size")
+    floor = floor_of(config, spool) if os.access(spool, os.W_OK) else None
     config.check()
     keyring.refresh()
 
@@ -110,6 +118,7 @@ def build(config: Config, spool: str, via: str | None, lmtp: bool) -> RelayAgent
         ignored=ignored,
         families=families,
         sessions=data,
+        floor=floor,
     )
     return RelayAgent(loop, pool, relay)
 

@@ -11,6 +11,7 @@ from relaybench import script
 from smtpsink import Sink, Taker
 
 from mailtools.store.suppressed import Suppressed, Suppression
+from mailtools.store.tls_memory import Seen, TlsMemory
 
 ZONE = {
     "example.net": {"MX": ["20 b.example.net.", "10 a.example.net."]},
@@ -380,3 +381,17 @@ def test_a_retry_class_that_is_none_is_a_fault(site):
     done = site.run("mail-route", "bob@example.net")
     assert done.returncode == os.EX_CONFIG
     assert b"retry-classes: example.net: '1h/5min': the shortest wait is longer" in done.stderr
+
+
+def test_a_host_that_had_tls_is_told(site):
+    site.set("routes", ":127.0.0.1:2525")
+    memory = TlsMemory(str(site.spool / "tls-memory"))
+    memory.note("127.0.0.1:2525", Seen(time.time()))
+    shown = {label: text for _, label, text in route(site, "bob@example.net")}
+    assert shown["try 1"] == "[127.0.0.1]:2525, TLS encrypt: any certificate will do"
+    assert shown["memory"].startswith("if TLS fails: it was encrypted on ")
+    assert shown["memory"].endswith(memory.path("127.0.0.1:2525"))
+    site.set("tls-policy", "127.0.0.1:may")
+    shown = {label: text for _, label, text in route(site, "bob@example.net")}
+    assert "memory" not in shown
+    assert shown["try 1"].endswith("TLS may: encrypted where they can")

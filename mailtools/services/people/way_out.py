@@ -9,11 +9,13 @@ from dataclasses import replace
 from mailtools.errors import Failure, NoAnswer, NonAsciiAddress
 from mailtools.services.people.dial import Call, Dialler
 from mailtools.services.relay.connections import NOTHING, Manner, manner_of
+from mailtools.services.relay.exchangers import Target
 from mailtools.services.relay.mta_sts import StsPolicies
 from mailtools.services.relay.plan import Planner
 from mailtools.services.relay.relay import ADDRESSES_MOST
 from mailtools.services.relay.route import Destination, Route, Routes, parse_route
 from mailtools.services.relay.smarthost import Smarthosts
+from mailtools.services.relay.tls_floor import TlsFloor
 from mailtools.services.relay.tls_policy import VERIFIED, Level, TlsPolicy
 from mailtools.services.relay.tls_rules import Planned
 
@@ -41,11 +43,12 @@ class WayOut:
         *,
         dialler: Dialler | None = None,
         ignored: Mapping[str, tuple[str, ...]] = NOTHING,
+        floor: TlsFloor | None = None,
     ) -> None:
         """`as_owner` guards what may write to the spool; without `dialler` nobody is called."""
         self._routes, self._planner, self._policies = routes, planner, policies
         self._smarthosts, self._as_owner, self._dialler = smarthosts, as_owner, dialler
-        self._ignored = ignored
+        self._ignored, self._floor = ignored, floor
         self.failures: list[Failure] = []
 
     def tell(self, address: str, agent: list[str], sender: str) -> Pairs:
@@ -70,11 +73,16 @@ class WayOut:
             yield "ipv6", f"not used: {problem}"
         for number, (target, policy) in enumerate(planned, 1):
             later = "" if number <= ADDRESSES_MOST else ", not in the same attempt"
-            how = _LEVELS[_policy_for(policy, manner).level]
+            asked = self._raised(
+                replace(manner, policy=_policy_for(policy, manner)), target, destination
+            )
+            how = _LEVELS[asked.policy.level]
             tls = f"TLS from the start, {how}" if manner.implicit_tls else f"TLS {how}"
             if manner.quick and not manner.implicit_tls:
                 tls = "no TLS"
             yield f"try {number}", f"{target.peer}, {tls}{later}"
+            if asked.remembered:
+                yield "memory", f"if TLS fails: {asked.remembered}"
         if self._dialler is not None:
             yield from self._dial(self._dialler, planned, manner, address, sender)
 
@@ -92,6 +100,12 @@ class WayOut:
     def _manner(self, destination: Destination) -> Manner:
         login = self._smarthosts.login(destination.route) if destination.route else None
         return manner_of(destination, login, self._ignored)
+
+    def _raised(self, manner: Manner, target: Target, destination: Destination) -> Manner:
+        if self._floor is None or self._planner.is_static(destination):
+            return manner
+        with self._as_owner():
+            return self._floor.raised(manner, target, only_look=True)
 
     # -- what DNS says ----------------------------------------------------------------------------
 

@@ -48,6 +48,8 @@ class Manner:
     """Extensions that are not used, though offered."""
     source: Source | None = None
     """From which address of ours, and how we greet; None: as the kernel has it."""
+    remembered: str = ""
+    """Why encryption is demanded, where only the host's past does so (tls_floor.py)."""
     quick: str = ""
     """`qmtp` or `qmqp`, where one of these is spoken."""
 

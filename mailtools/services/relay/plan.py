@@ -71,6 +71,11 @@ class Planner:
         policy = self._policy(route, wish, targets[0] if "." in route.host else None)
         return [(target, policy) for target in targets]
 
+    def is_static(self, destination: Destination) -> bool:
+        """Whether the operator's `tls-policy` has a word on a destination."""
+        route = destination.route
+        return self.rules.static(route.host if route else destination.domain) is not None
+
     def _found(self, route: Route) -> list[Target]:
         if route.srv:
             hosts = exchangers.submission_hosts(route.host, self.resolver)

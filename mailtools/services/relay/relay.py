@@ -35,6 +35,7 @@ from mailtools.services.relay.families import Families
 from mailtools.services.relay.plan import Planner, is_plain
 from mailtools.services.relay.route import Destination, Route, Routes
 from mailtools.services.relay.signing import Signing
+from mailtools.services.relay.tls_floor import TlsFloor
 from mailtools.services.relay.tls_policy import VERIFIED
 from mailtools.services.relay.tls_rules import Planned, TlsRules
 from mailtools.trust.tls_required import TlsWish
@@ -70,12 +71,14 @@ class Relay:
         port: int = 25,
         sessions: Sessions | None = None,
         families: Families | None = None,
+        floor: TlsFloor | None = None,
     ) -> None:
         """Use `resolver` (made when first needed) for names; `port` is where exchangers listen.
 
         `ignored` has the extensions that are not used, by domain or by the host of a route;
-        `sessions` notes for reports how TLS went.
+        `sessions` notes for reports how TLS went, `floor` for ourselves.
         """
+        self._floor = floor
         self._sessions = sessions
         self._signing = signing
         self._planner = Planner(pool.me, resolver, rules, families=families, port=port)
@@ -153,6 +156,8 @@ class Relay:
             return
         planned: Planned = yield from self._plan(destination, attempt.wish)
         manner = yield from self._manner(destination)
+        static = attempt.wish is TlsWish.OPTIONAL or self._planner.is_static(destination)
+        floor = None if static else self._floor
         tried = sessions = 0
         for target, policy in self._answering_first(planned, manner):
             if target in attempt.asked or (tried and self._is_avoided(target, manner)):
@@ -162,6 +167,8 @@ class Relay:
             fitting = replace(manner, policy=policy) if manner.policy is not policy else manner
             if manner.login and not (manner.login.plaintext or policy.authenticates):
                 fitting = replace(manner, policy=VERIFIED)  # a secret is for its owner only
+            if floor is not None:
+                fitting = floor.raised(fitting, target)
             connection = yield from self._try(attempt, target, fitting, share)
             tried += connection is None or not connection.channel.no_route
             sessions += connection is not None and connection.answered
@@ -214,6 +221,8 @@ class Relay:
     def _use(self, attempt: _Attempt, connection: Connection) -> Task[None]:
         reused = connection.engine.transactions > 0
         outcomes: list[Outcome] = yield connection.send(attempt.transaction)
+        if self._floor is not None:
+            outcomes = self._remember(self._floor, connection, outcomes)
         attempt.stale = reused and connection.died is not None
         if not attempt.stale and not connection.engine.exhausted:
             attempt.asked.add(connection.target)
@@ -230,6 +239,19 @@ class Relay:
             open=attempt.open or None,
         )
         self._pool.keep_idle(connection)
+
+    def _remember(
+        self, floor: TlsFloor, connection: Connection, outcomes: list[Outcome]
+    ) -> list[Outcome]:
+        """Note how TLS went, and say more of a host that had it before."""
+        manner, target = connection.manner, connection.target
+        if connection.tls != "none" and not isinstance(connection.died, TlsTrouble):
+            floor.reached(manner, target)
+        elif isinstance(connection.died, TlsTrouble):
+            floor.failed(manner, target)
+            if manner.remembered:
+                return [_explained(outcome, manner.remembered) for outcome in outcomes]
+        return outcomes
 
     # -- whom to ask, and how ---------------------------------------------------------------------
 
@@ -315,6 +337,11 @@ class _Attempt:
             # domain does not answer anybody.
             report = report._replace(status=NO_WAY)
         self._say(report)
+
+
+def _explained(outcome: Outcome, why: str) -> Outcome:
+    report = outcome.report
+    return replace(outcome, report=report._replace(text=f"{report.text}; {why}"))
 
 
 def _log_trouble(job: Job, failure: Failure) -> None:

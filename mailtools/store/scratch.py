@@ -4,9 +4,10 @@ The file is never synced and means nothing after a crash: in a queue's tmp/ it i
 litter there.
 """
 
+import contextlib
 from collections.abc import Iterator
 
-from mailtools.errors import SystemTrouble
+from mailtools.errors import Failure, SystemTrouble
 from mailtools.store import disk
 from mailtools.store.queue_id import make_id
 
@@ -44,11 +45,12 @@ class Scratch:
         yield from self._pieces
 
     def close(self) -> None:
-        """Forget it."""
+        """Forget it; never raises."""
         self._pieces.clear()
         path, self._path = self._path, ""
         if path:
-            disk.remove(path)
+            with contextlib.suppress(Failure):  # what stays is swept like any litter there
+                disk.remove(path)
 
     def _spill(self) -> None:
         # From now on memory holds a buffer's worth, and the file the rest.

@@ -210,6 +210,8 @@ TLS (never on a network that others can read).
 cram-md5 | flag | no | smtpd-accept, pop3d, imapd | Whether CRAM-MD5 is offered to old clients, \
 after all else, where the secrets of all accounts are {PLAIN} or {CRAM-MD5}: who listens or \
 steals the file breaks those easily.
+apop | flag | no | pop3d | Whether POP3's APOP is offered, where the secrets of all accounts are \
+{PLAIN}: for clients that know nothing else.
 """
 
 

@@ -39,7 +39,7 @@ def accounts_of(config: Config, *, state: str = "") -> Accounts:
         owner=mailbox_owner(config),
         state=state,
         elsewhere=_elsewhere(config),
-        cram_md5=config.flag("cram-md5"),
+        old=[name.upper() for name in ("cram-md5", "apop") if config.flag(name)],
     )
 
 

@@ -60,6 +60,7 @@ def gate(tmp_path_factory: pytest.TempPathFactory, authority: Any) -> Iterator[G
         file.write(f"alice:{{PLAIN}}secret::::::cert=sha256:{fingerprint}\n")
     site.set("tls-clients", str(ca))
     site.set("cram-md5", "yes")
+    site.set("apop", "yes")
     program = site.root / "token"
     program.write_text(
         f"#!/bin/sh\n[ \"$(tr '\\0' ' ' <&3 | cut -d' ' -f1,2)\" = 'alice {TOKEN}' ]\n"
@@ -153,7 +154,7 @@ def test_msmtp(gate: Gate, scheme: str, mechanism: str) -> None:
     assert gate.queued() == before + 1
 
 
-@pytest.mark.parametrize("mechanism", ["USER", *ALL])
+@pytest.mark.parametrize("mechanism", ["USER", "APOP", *ALL])
 @pytest.mark.parametrize("scheme", ["pop3", "pop3s"])
 def test_mpop(gate: Gate, tmp_path: Path, scheme: str, mechanism: str) -> None:
     target = tmp_path / "got"
@@ -291,6 +292,17 @@ def test_python_logs_in_by_its_own_choice(gate: Gate) -> None:
     pop.user("alice")
     assert pop.pass_("secret").startswith(b"+OK")
     pop.quit()
+    pop = poplib.POP3_SSL("localhost", gate.port("pop3s"), context=context(gate), timeout=30)
+    with pytest.raises(poplib.error_proto, match="AUTH"):
+        pop.apop("alice", "wrong")
+    with pytest.raises(poplib.error_proto, match="AUTH"):
+        pop.apop("nobody", "secret")
+    assert pop.apop("alice", "secret").startswith(b"+OK")
+    pop.quit()
+    bare = poplib.POP3("localhost", gate.port("pop3"), timeout=30)
+    with pytest.raises(poplib.error_proto, match="TLS"):
+        bare.apop("alice", "secret")
+    bare.quit()
     with imaplib.IMAP4_SSL("localhost", gate.port("imaps"), ssl_context=context(gate)) as imap:
         assert imap.login_cram_md5("alice", "secret")[0] == "OK"
 

@@ -55,6 +55,7 @@ class Site:
     """One account, alice, whose password is "open sesame"."""
 
     mechanisms = ("PLAIN", "LOGIN")
+    apop = False
 
     def __init__(self, box: Box | None = None) -> None:
         self.box = box or Box()

@@ -1,14 +1,13 @@
 """POP3, the server's half (RFC 1939), as an engine that asks a Session for the maildrop.
 
 Also: CAPA and limits of lines (RFC 2449), STLS (RFC 2595), SYS and AUTH response codes (RFC 3206),
-AUTH with an initial response (RFC 5034), UTF8 (RFC 6856). Left out: APOP, which needs passwords
-kept in the clear; LANG.
+AUTH with an initial response (RFC 5034), UTF8 (RFC 6856); APOP where the session offers it. Left
+out: LANG.
 """
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from enum import Flag, auto
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from mailtools.errors import (
     BadCredentials,
@@ -23,6 +22,7 @@ from mailtools.mail.reply import one_line
 from mailtools.protocol.dotted import dot_stuffed
 from mailtools.protocol.engine import Engine, LineTooLong
 from mailtools.protocol.pop3.session import Drop, Session, refusal, top
+from mailtools.protocol.pop3.table import ORDER, Command, State
 from mailtools.protocol.sasl import wire
 
 if TYPE_CHECKING:
@@ -38,26 +38,7 @@ LISTED = 500  # scan listings made at a time
 _number = re.compile(r"[0-9]{1,9}\Z")
 
 
-class State(Flag):
-    """RFC 1939's states; UPDATE is no more than the answer to QUIT."""
-
-    AUTHORIZATION = auto()
-    TRANSACTION = auto()
-
-
 _A, _T = State.AUTHORIZATION, State.TRANSACTION
-
-
-class Command(NamedTuple):
-    """A row of the table: where a command is legal, its arguments at least and at most, its method.
-
-    A command of -1 arguments takes the rest of the line as one, with its spaces.
-    """
-
-    states: State
-    least: int
-    most: int
-    method: Callable[["Pop3Server", list[str]], None]
 
 
 class Pop3Server(Engine):
@@ -94,7 +75,12 @@ class Pop3Server(Engine):
         self._bad_logins = 0
         self._sasl: Callable[[bytes], None] | None = None  # takes the answer to a challenge
         self._utf8 = False
-        self._ok(f"{host} POP3 ready" if drop is None else self._greeting(drop))
+        self._stamp = ""  # what APOP digests; "" where it is not offered
+        if session is not None and drop is None and session.apop:
+            from mailtools.protocol.sasl.server import make_nonce  # rare
+
+            self._stamp = f"<{make_nonce()}@{host}>"
+        self._ok(f"{host} POP3 ready {self._stamp}" if drop is None else self._greeting(drop))
 
     # -- lines ------------------------------------------------------------------------------------
 
@@ -134,7 +120,7 @@ class Pop3Server(Engine):
         if command is None:
             raise UnknownCommand("Unknown command")
         if self._state not in command.states:
-            raise BadSequence("Not now: " + _ORDER[self._state])
+            raise BadSequence("Not now: " + ORDER[self._state])
         try:
             text = rest.decode()
         except UnicodeDecodeError as error:
@@ -261,6 +247,15 @@ class Pop3Server(Engine):
         credentials = Password(name, arguments[0])
         self._log_in(lambda: authority.authenticate(credentials))
 
+    def _apop(self, arguments: list[str]) -> None:
+        if not self._stamp:
+            raise UnknownCommand("Unknown command")
+        self._need_secrecy()
+        from mailtools.protocol.sasl.server import check_apop  # not before it is used
+
+        name, proof = arguments
+        self._log_in(lambda: check_apop(self._site.authority, name, self._stamp, proof))
+
     def _auth(self, arguments: list[str]) -> None:
         if not arguments:  # older than RFC 1734, and Outlook still asks
             self._ok("Mechanisms follow")
@@ -380,11 +375,6 @@ class Pop3Server(Engine):
         self._ok("Nothing is marked")
 
 
-_ORDER = {
-    State.AUTHORIZATION: "log in first",
-    State.TRANSACTION: "you are logged in already",
-}
-
 _COMMANDS = {
     b"CAPA": Command(_A | _T, 0, 0, Pop3Server._capa),
     b"QUIT": Command(_A | _T, 0, 0, Pop3Server._quit),
@@ -392,6 +382,7 @@ _COMMANDS = {
     b"UTF8": Command(_A, 0, 0, Pop3Server._utf8_mode),
     b"USER": Command(_A, 1, -1, Pop3Server._user),
     b"PASS": Command(_A, 1, -1, Pop3Server._pass),
+    b"APOP": Command(_A, 2, 2, Pop3Server._apop),
     b"AUTH": Command(_A, 0, 2, Pop3Server._auth),
     b"STAT": Command(_T, 0, 0, Pop3Server._stat),
     b"LIST": Command(_T, 0, 1, Pop3Server._list),

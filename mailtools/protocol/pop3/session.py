@@ -56,6 +56,10 @@ class Session(Protocol):
     def mechanisms(self) -> Sequence[str]:
         """SASL mechanisms to offer; the engine leaves out those that would show a secret."""
 
+    @property
+    def apop(self) -> bool:
+        """Whether APOP is offered (RFC 1939 7)."""
+
     def open(self, identity: Any, /) -> Drop:
         """Open the maildrop of whom the authority has let in; raise MailboxInUse or a Failure."""
 

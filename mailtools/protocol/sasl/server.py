@@ -2,7 +2,7 @@
 
 PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login, with Outlook's initial data), SCRAM-SHA-256 and
 SCRAM-SHA-1 (RFC 5802, RFC 7677), OAUTHBEARER (RFC 7628), XOAUTH2, EXTERNAL (RFC 4422 A) and, for
-old clients, CRAM-MD5 (RFC 2195).
+old clients, CRAM-MD5 (RFC 2195) and POP3's APOP, which is no mechanism but much like it.
 SMTP, POP3, IMAP and ManageSieve share this. The -PLUS variants are left out: Python's ssl cannot
 give the channel binding that TLS 1.3 needs (RFC 9266). The client's half is `client.py`; what
 engines need before anybody logs in is in `wire.py`.
@@ -27,7 +27,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from mailtools.errors import BadCredentials, BadParameter, BadSyntax
 from mailtools.protocol.sasl import scram
 from mailtools.protocol.sasl.scram import ScramKeys
-from mailtools.protocol.sasl.wire import CRAM, HASHES, encode
+from mailtools.protocol.sasl.wire import APOP, CRAM, HASHES, encode
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -90,6 +90,9 @@ class Authority(Protocol[T_co]):
     def cram_contexts(self, login: str) -> bytes:
         """Give what CRAM-MD5 checks `login` by (cram.py), where it has none 32 random octets."""
 
+    def apop_digest(self, login: str, stamp: str) -> str:
+        """Give what APOP must answer to a greeting with `stamp`; for nobody, what fits nothing."""
+
 
 Steps = Generator[bytes, bytes, T]
 
@@ -150,6 +153,18 @@ def make_nonce() -> str:
     import secrets  # rare: only where SCRAM is used
 
     return secrets.token_urlsafe(18)
+
+
+def check_apop(authority: Authority[T], login: str, stamp: str, proof: str) -> T:
+    """Give the identity that a POP3 client proves by APOP (RFC 1939 7); raise BadCredentials."""
+    import hmac
+
+    name = _login_name(login)
+    wanted = authority.apop_digest(name, stamp)
+    if not hmac.compare_digest(wanted.encode(), proof.lower().encode()):
+        authority.authenticate(Disproved(name, APOP))
+        raise BadCredentials
+    return authority.authenticate(Proven(name, "", APOP))
 
 
 # -- mechanisms: each yields challenges, receives responses, returns the identity -----------------

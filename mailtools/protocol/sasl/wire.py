@@ -11,7 +11,7 @@ from mailtools.errors import BadSyntax
 RESPONSE_MOST = 12288  # octets of a base64 line, RFC 4954 4
 HASHES = {"SCRAM-SHA-1": "sha1", "SCRAM-SHA-256": "sha256"}
 """SCRAM's mechanisms, and what hashlib calls their hashes."""
-CRAM = "CRAM-MD5"
+CRAM, APOP = "CRAM-MD5", "APOP"
 PLAINTEXT = frozenset(("PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER", CRAM))
 """Mechanisms that show the secret to whoever listens: only under TLS, or where there is no wire.
 

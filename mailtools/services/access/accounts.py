@@ -72,7 +72,7 @@ class Accounts:
         owner: tuple[int, int] | None = None,
         state: str = "",
         elsewhere: Elsewhere = NOWHERE,
-        cram_md5: bool = False,
+        old: Collection[str] = (),
     ) -> None:
         """Name the file ("" for none) and say how addresses and Maildirs are found.
 
@@ -81,11 +81,12 @@ class Accounts:
         users written without a domain. `owner` is the uid and gid of accounts that name none; where
         it is None they have none (-1), and root serves nothing of theirs. `state` is a
         folder to count failed logins and to note app passwords' use in. `elsewhere` is asked
-        for the passwords of users who have none here, and for tokens. `cram_md5`: offer it.
+        for the passwords of users who have none here, and for tokens. `old`: CRAM-MD5,
+        APOP, where they are wanted.
         """
         self.path, self.state = path, state
         self._maildir = maildir
-        self._elsewhere, self._cram_md5 = elsewhere, cram_md5
+        self._elsewhere, self._old = elsewhere, old
         self._local = frozenset(ascii_domain(domain) for domain in local_domains)
         self._system_users = system_users
         self._owner = owner or NOBODY
@@ -190,7 +191,11 @@ class Accounts:
         found = (*filter(self._all_have, reversed(HASHES)), "PLAIN", "LOGIN")
         if self._elsewhere.token_program:
             found += ("OAUTHBEARER", "XOAUTH2")
-        return (*found, CRAM) if self._cram_md5 and self._all_have(CRAM) else found
+        return (*found, CRAM) if self.offers(CRAM) else found
+
+    def offers(self, old: str) -> bool:
+        """Whether an old way to log in is wanted, and every account can use it."""
+        return old in self._old and self._all_have(old)
 
     def _all_have(self, mechanism: str) -> bool:
         try:
@@ -199,7 +204,7 @@ class Accounts:
             return False
 
     def all_can_prove(self, mechanism: str) -> bool:
-        """Whether every account could log in by SCRAM or CRAM-MD5; raise Misconfigured."""
+        """Whether every account could log in by this one; raise Misconfigured."""
         self._refresh()
         if mechanism not in self._scram:
             secrets = map(_secret_of, self._accounts.values())

@@ -93,6 +93,12 @@ class Login:
             raise AuthTrouble(detail=f"a CRAM-MD5 secret cannot be read: {error}") from error
         return found or os.urandom(32)
 
+    def apop_digest(self, login: str, stamp: str) -> str:
+        """Give what APOP must answer to a greeting with `stamp`; for nobody, what fits nothing."""
+        account = self._find(login)
+        found = passwords.apop_digest(account.secret, stamp) if account else ""
+        return found or os.urandom(16).hex()
+
     # -- deciding ---------------------------------------------------------------------------------
 
     def _check(self, credentials: Credentials) -> Account:

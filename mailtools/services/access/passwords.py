@@ -74,6 +74,17 @@ def cram_contexts(secret: str) -> bytes | None:
     return _cram_contexts(rest.encode("utf-8", "surrogateescape"))
 
 
+def apop_digest(secret: str, stamp: str) -> str:
+    """Give POP3's digest of a greeting's stamp and a PLAIN secret (RFC 1939 7); else ""."""
+    scheme, _, rest = split(secret)
+    if locked(secret) or scheme not in PLAIN:
+        return ""
+    import hashlib
+
+    text = f"{stamp}{rest}".encode("utf-8", "surrogateescape")
+    return hashlib.md5(text, usedforsecurity=False).hexdigest()
+
+
 def _stored_contexts(rest: str) -> bytes:
     found = a2b_hex(rest)
     if len(found) != 32:

@@ -51,5 +51,5 @@ def elsewhere(secret: str) -> bool:
 
 
 def can_prove(secret: str, mechanism: str) -> bool:
-    """Whether SCRAM or CRAM-MD5 can work with a secret: it is of that one, PLAIN, or no login."""
+    """Whether SCRAM, CRAM-MD5 or APOP can use a secret: it is of that one, PLAIN, or no login."""
     return locked(secret) or split(secret)[0] in PLAIN | {mechanism}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from mailtools import log
 from mailtools.errors import Failure, MailboxDisabled, NoSuchFolder
 from mailtools.net.drive import LOGIN_TIME, drive
+from mailtools.protocol.sasl.wire import APOP
 from mailtools.services.access.certificate import login_of
 from mailtools.services.access.networks import NOBODY, Networks
 from mailtools.services.access.proxied import serve_peer
@@ -150,6 +151,11 @@ class Site(Generic[Opened]):
         """SASL mechanisms to offer."""
         found = self._accounts.mechanisms()
         return ("EXTERNAL", *found) if login_of(self._accounts, self._stream.tls) else found
+
+    @property
+    def apop(self) -> bool:
+        """Whether POP3's APOP is offered."""
+        return self._accounts.offers(APOP)
 
     def open(self, account: Account, /) -> Opened:
         """Open what the protocol shows of an account's mailbox; raise a Failure, logged."""

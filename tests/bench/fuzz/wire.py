@@ -116,6 +116,7 @@ class Site:
     """alice and her password, for all protocols."""
 
     mechanisms = ("PLAIN", "LOGIN", "SCRAM-SHA-256", "XOAUTH2", "OAUTHBEARER", "EXTERNAL")
+    apop = False
     keys = scram.derive("secret", b"salt", 1, "sha256")
 
     def __init__(self, opened: Callable[[], Any]) -> None:

@@ -35,6 +35,7 @@ class FakeSite:
     """The one account."""
 
     mechanisms = ("PLAIN", "LOGIN")
+    apop = False
 
     def __init__(self) -> None:
         self.authority: Any = self

@@ -21,7 +21,7 @@ from mailtools.errors import (
     TimedOut,
     TlsTrouble,
 )
-from mailtools.net.drive import Drivable
+from mailtools.net.drive import SLOWEST, Drivable
 from mailtools.net.loop import READ, WRITE, Loop
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class Channel:
         elif self._handshaking:
             self._end(TlsTrouble("Timeout in the TLS handshake"))
         elif self._unsent:
-            self._end(TimedOut("the peer takes nothing any more"))
+            self._end(TimedOut("the peer takes nothing any more, or too slowly"))
         elif self._working:
             self.deadline = time.monotonic() + SEND_TIMEOUT
         else:
@@ -257,11 +257,15 @@ class Channel:
             else:
                 break
         if not self.closed:
-            if sent or self._unsent or self._steps != engine.steps:
+            if self._unsent:
+                if sent:
+                    # For the block as a whole: a peer that takes it in sips gains nothing.
+                    wait = SEND_TIMEOUT + len(self._unsent) / SLOWEST
+                    self.deadline = time.monotonic() + wait
+            elif sent or self._steps != engine.steps:
                 # A peer that drips has the time of one reply for all of it.
                 self._steps = engine.steps
-                wait = SEND_TIMEOUT if self._unsent else engine.timeout
-                self.deadline = time.monotonic() + wait
+                self.deadline = time.monotonic() + engine.timeout
             self._watch(READ | WRITE if self._unsent else READ)
             self._progress()
 

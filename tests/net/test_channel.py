@@ -121,6 +121,28 @@ def test_a_peer_that_takes_nothing_any_more(loop: Loop, peer: socket.socket) -> 
     assert "takes nothing" in engine.failure.text
 
 
+def test_a_peer_that_takes_it_in_sips_gains_no_time(loop: Loop, peer: socket.socket) -> None:
+    engine = Engine(b"x" * 10_000_000)
+    channel = connect(loop, engine, peer)
+    sock, _ = peer.accept()
+    with sock:
+        loop.run_until(lambda: bool(channel._unsent))
+        for _ in range(3):
+            left, deadline = len(channel._unsent), channel.deadline
+            assert deadline <= time.monotonic() + channels.SEND_TIMEOUT + 10_000_000 / 100
+            taken = 0
+            while len(channel._unsent) == left:
+                taken += len(sock.recv(65536))
+                loop.turn()
+            assert channel.deadline == deadline
+        sock.settimeout(10)
+        while taken and channel._unsent:
+            taken = len(sock.recv(1 << 20))
+            loop.turn()
+        loop.run_until(lambda: channel.deadline != deadline)  # the reply has its own time
+    channel.close()
+
+
 def test_what_is_large_arrives_whole(loop: Loop, peer: socket.socket) -> None:
     data = bytes(range(256)) * 40_000
     engine = Engine(data)

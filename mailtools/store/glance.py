@@ -1,7 +1,7 @@
 """A glance at an entry: where it goes, told by its first line of that kind.
 
 The queue run looks so at the ten thousand that are due for a host that is down, while others' mail
-goes out; it costs a fifth of reading the entry. What a glance does not tell for sure it leaves
+goes out; it costs a third of reading the entry. What a glance does not tell for sure it leaves
 untold: then the entry is read.
 """
 

@@ -323,6 +323,24 @@ def test_what_goes_to_a_silent_destination_waits_for_all_else_and_is_then_put_of
     assert [place and place.state for place in places] == [State.WAIT] * 30
 
 
+def test_what_an_operator_sent_another_way_does_not_wait_with_the_others(host: Host) -> None:
+    silent = [host.put(f"u{number}@example.net") for number in range(30)]
+    host.queue.reroute(silent[-1], "127.0.0.1:1")
+    until = time.time() + 3600
+    Destinations(f"{host.queue.path}/dest").failed("example.net", until, "4.4.1", "nobody there")
+    host.agent("local-deliver", SLOW)
+    os.mkfifo(host.agents / "local-deliver.gate")
+    host.site.set("local-agents", "1")
+    host.put("bob@example.org")
+    process = subprocess.Popen(
+        [sys.executable, str(BIN / "queue-run")], env=host.environ, stderr=subprocess.PIPE
+    )
+    host.site.running.append(process)
+    log_lines(process, f"attempted id={silent[-1]}")  # while what is ours is still in hand
+    (host.agents / "local-deliver.gate").write_text("")
+    assert process.wait(60) == 0
+
+
 def test_a_rate_of_a_destination_makes_the_pass_wait_for_it(host: Host) -> None:
     host.site.set("destination-limits", "example.net:1/1200")
     for _ in range(3):

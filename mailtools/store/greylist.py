@@ -8,7 +8,6 @@ The name is a hash of the text, which is the content: `grep -r` finds it. Nothin
 that a power cut takes costs a sender one more wait. Old ones go when their folder gets a new one.
 """
 
-import hashlib
 import os
 
 from mailtools.store import disk
@@ -62,6 +61,8 @@ class Marks:
 
 def place_of(path: str, text: str) -> str:
     """Give the file that `text` has in a folder: its name is a hash."""
+    import hashlib  # not before a file is looked for: relay-send starts with this module
+
     name = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     return f"{path}/{name[:2]}/{name[2:]}"
 

@@ -30,6 +30,10 @@ class TlsMemory:
         """Give the file of a host."""
         return f"{self._folder}/{file_name.encode(host)}"
 
+    def name(self, host: str) -> str:
+        """Give the same as it stands in the spool, for texts that strangers may read."""
+        return f"tls-memory/{file_name.encode(host)}"
+
     def find(self, host: str) -> Seen | None:
         """Give what is known of a host; None where nothing is."""
         try:

@@ -52,9 +52,9 @@ def test_mail_waits_and_then_goes(world: World, capfd: pytest.CaptureFixture[str
     for _ in range(2):
         action, status, text = world.send()
         assert (action, status) == ("delayed", "4.7.4")
-        assert "offers no STARTTLS; it was encrypted on 2026-11-23 12:00 UTC (tls-memory)" in text
+        assert "offers no STARTTLS; it was encrypted on 2026-11-23 12:00 UTC, so " in text
         assert "waits until 2026-11-23 21:00 UTC" in text
-        assert text.endswith(world.memory.path(world.host))
+        assert text.endswith(f"or tls-memory/{world.host} is removed")
         world.now += 7 * HOUR
     assert "lowered " not in capfd.readouterr().err
     assert world.send()[0] == "relayed"

@@ -102,6 +102,11 @@ _RULES = (
         Cause("space", OURS, "The disk here is full.", ("mail-check",)), ("3.1",), spoken=False
     ),
     Rule(
+        Cause("tls", BETWEEN, "They had TLS before, and have none now (tls-memory).",
+              (_DIAL, _RETRY)),
+        words=r"; it was encrypted on \d{4}-",
+    ),
+    Rule(
         Cause("tls", BETWEEN, "The TLS that tls-policy, DANE or MTA-STS asks for was not reached.",
               (_DIAL, _RETRY)),
         ("7.4", "7.5", "7.10", "7.30"), r"\btls\b|starttls|certificate|\bdane\b|mta-sts",

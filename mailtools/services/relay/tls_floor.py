@@ -64,9 +64,8 @@ class TlsFloor:
         """Say why mail waits, until when, and what lets it go."""
         until = _moment((seen.failing or self._clock()) + self._patience)
         return (
-            f"it was encrypted on {_moment(seen.encrypted)} (tls-memory), so mail waits until"
-            f" {until}, or tls-policy says `may`, or this is removed:"
-            f" {self._memory.path(_name(target))}"
+            f"it was encrypted on {_moment(seen.encrypted)}, so mail waits until {until}, or until"
+            f" tls-policy says `may`, or {self._memory.name(_name(target))} is removed"
         )
 
     def reached(self, manner: Manner, target: Target) -> None:

@@ -17,9 +17,9 @@ from mailtools.commands.parts import (
     transports_of,
 )
 from mailtools.config import SETTINGS, Config
-from mailtools.services.people import check_queue, check_reports, check_site, check_world
-from mailtools.services.people.dkim_store import DkimStore
-from mailtools.services.people.finding import Finding, careful, complaints, said, warning
+from mailtools.services.check import check_queue, check_reports, check_site, check_world
+from mailtools.services.check.finding import Finding, careful, complaints, said, warning
+from mailtools.services.publish.dkim_store import DkimStore
 from mailtools.services.queue.transports import RELAY
 from mailtools.services.relay.dkim_keys import key_path
 
@@ -70,7 +70,7 @@ def _milters(config: Config) -> Iterator[Finding]:
     if not config.lines("milters"):
         return
     from mailtools.commands.milters import rows_of
-    from mailtools.services.people.check_milters import milters
+    from mailtools.services.check.check_milters import milters
 
     yield from milters(rows_of(config))
 
@@ -141,7 +141,7 @@ def _relayed(config: Config, mends: dict[str, str]) -> Iterator[Finding]:
         if path := config.file("relay-recipients"):
             yield warning(path, "nobody reads it: relay-domains is empty")
         return
-    from mailtools.services.people.check_relay import relay_domains
+    from mailtools.services.check.check_relay import relay_domains
 
     yield from relay_domains(found, directory_of(config, accounts_of(config)).is_local, mends)
 
@@ -186,7 +186,7 @@ def _dns(config: Config) -> Iterator[Finding]:
 def _policies(config: Config, resolver: Resolver) -> Iterator[Finding]:
     from mailtools.commands.mail_sts import chains_for, fetcher
     from mailtools.mail.address import ascii_domain
-    from mailtools.services.people import check_sts
+    from mailtools.services.check import check_sts
 
     folder, domains = config.path("mta-sts-folder"), config.lines("locals")
     yield from check_sts.policies(domains, folder, resolver.lookup, fetcher(resolver))

@@ -9,7 +9,7 @@ import click
 
 from mailtools.cli import command, etc_option, spool_option
 from mailtools.config import SETTINGS, Config
-from mailtools.services.people.finding import Weight, unique
+from mailtools.services.check.finding import Weight, unique
 
 
 @command("mail-check")

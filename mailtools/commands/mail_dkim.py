@@ -11,8 +11,8 @@ import click
 from mailtools.cli import command, etc_option, spool_option
 from mailtools.config import Config, duration
 from mailtools.errors import Usage
-from mailtools.services.people.dkim_rotation import OK, Rotation, published
-from mailtools.services.people.dkim_store import DkimStore, zone_line
+from mailtools.services.publish.dkim_rotation import OK, Rotation, published
+from mailtools.services.publish.dkim_store import DkimStore, zone_line
 from mailtools.services.relay.dkim_keys import State
 
 if TYPE_CHECKING:

@@ -27,14 +27,14 @@ from mailtools.commands.relay_parts import (
 from mailtools.config import Config
 from mailtools.mail.address import parse_address
 from mailtools.services.local.child import acting_as_owner
-from mailtools.services.people.dial import Dialler
-from mailtools.services.people.journey import Journey
-from mailtools.services.people.way_out import WayOut
 from mailtools.services.relay.families import Families
 from mailtools.services.relay.plan import Planner
 from mailtools.services.relay.smarthost import Smarthosts
 from mailtools.services.relay.tls_policy import Contexts
 from mailtools.services.relay.tls_rules import TlsRules
+from mailtools.services.route.dial import Dialler
+from mailtools.services.route.journey import Journey
+from mailtools.services.route.way_out import WayOut
 from mailtools.store.destinations import Destinations
 from mailtools.store.suppressed import Suppressed, Suppression
 

@@ -16,7 +16,7 @@ from mailtools.errors import BadParameter, Misconfigured, Usage
 
 if TYPE_CHECKING:
     from mailtools.net.dns import Resolver
-    from mailtools.services.people.sts import Row, StsFiles
+    from mailtools.services.publish.sts import Row, StsFiles
     from mailtools.trust.mta_sts import StsPolicy
 
 _ALLOWED: dict[str, set[str]] = {
@@ -68,7 +68,7 @@ def main(etc: str, verb: str, domain: str, **options: str | tuple[str, ...] | No
 
 
 def _set(config: Config, text: str, **options: str | tuple[str, ...] | None) -> int:
-    from mailtools.services.people.sts import domain_of, planned, records
+    from mailtools.services.publish.sts import domain_of, planned, records
 
     domain, files, resolver = domain_of(text), _files(config), _resolver(config)
     me = config.line("me").lower()
@@ -101,7 +101,7 @@ def _see_to_it(
     policy: StsPolicy, exchangers: list[str], me: str, resolver: Resolver, *, unchecked: bool
 ) -> None:
     """Raise BadParameter where a policy to enforce would keep mail away."""
-    from mailtools.services.people.sts import left_out
+    from mailtools.services.publish.sts import left_out
 
     if policy.mode.value != "enforce":
         return
@@ -109,9 +109,9 @@ def _see_to_it(
         f"{host} is in DNS, and --mx does not name it" for host in left_out(policy, exchangers)
     ]
     if not unchecked and not faults:
-        from mailtools.services.people.dial import Dialler  # with it comes ssl
-        from mailtools.services.people.sts_dial import unproven
+        from mailtools.services.publish.sts_dial import unproven
         from mailtools.services.relay.tls_policy import Contexts
+        from mailtools.services.route.dial import Dialler  # with it comes ssl
 
         dialler = Dialler(me, Contexts(), PATIENCE)
         faults = list(unproven(exchangers, resolver.addresses, dialler.call))
@@ -130,7 +130,7 @@ def _uri(text: str) -> str:
 
 
 def _check(config: Config, text: str, patience: int) -> int:
-    from mailtools.services.people.sts import domain_of
+    from mailtools.services.publish.sts import domain_of
 
     files = _files(config)
     names = [text] if text else [name for name in config.lines("locals") if name[0] != "."]
@@ -153,7 +153,7 @@ def _check(config: Config, text: str, patience: int) -> int:
 
 
 def _rows(domain: str, files: StsFiles, resolver: Resolver) -> list[Row]:
-    from mailtools.services.people.sts import seen
+    from mailtools.services.publish.sts import seen
 
     policy = files.read(domain)
     if policy is None and not resolver.lookup(f"_mta-sts.{domain}", "TXT").records:
@@ -168,7 +168,7 @@ def fetcher(resolver: Resolver) -> Callable[[str], bytes]:
     def fetch(domain: str) -> bytes:
         from mailtools.net.https import fetch  # with it comes ssl
         from mailtools.net.tls import client_context
-        from mailtools.services.people.sts import PATH
+        from mailtools.services.publish.sts import PATH
 
         host, context = f"mta-sts.{domain}", client_context(verify=True)
         return fetch(host, f"/{PATH}", resolver.addresses(host), context, timeout=ANSWER)
@@ -188,8 +188,8 @@ def exchangers_of(domain: str, resolver: Resolver) -> list[str]:
 
 
 def _tlsa(config: Config, host: str) -> int:
-    from mailtools.services.people.sts import domain_of
-    from mailtools.services.people.tlsa import zone_lines
+    from mailtools.services.publish.sts import domain_of
+    from mailtools.services.publish.tlsa import zone_lines
 
     name = domain_of(host or config.line("me"))
     chains = chains_for(config, name)
@@ -204,7 +204,7 @@ def _tlsa(config: Config, host: str) -> int:
 def chains_for(config: Config, host: str) -> list[list[bytes]]:
     """Read the certificate chains that a host shows who asks for it by name."""
     from mailtools.commands.parts import named_chains
-    from mailtools.services.people.tlsa import chain_of
+    from mailtools.services.publish.tlsa import chain_of
 
     named = named_chains(config)
     above = "*." + host.partition(".")[2]
@@ -219,7 +219,7 @@ def chains_for(config: Config, host: str) -> list[list[bytes]]:
 
 
 def _files(config: Config) -> StsFiles:
-    from mailtools.services.people.sts import StsFiles
+    from mailtools.services.publish.sts import StsFiles
 
     folder = config.path("mta-sts-folder")
     if not folder:

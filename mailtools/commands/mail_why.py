@@ -11,13 +11,13 @@ from mailtools.cli import command, etc_option, spool_option
 from mailtools.commands.parts import classes_of, schedule_of
 from mailtools.config import Config
 from mailtools.errors import NoSuchEntry
-from mailtools.services.people.advice import Advice
-from mailtools.services.people.inquiry import Inquiry
-from mailtools.services.people.log_search import Logs
-from mailtools.services.people.queue_view import need_queue
-from mailtools.services.people.search import Search
-from mailtools.services.people.why_facts import fact, json_line, refusal_fact
-from mailtools.services.people.why_lines import Teller, folded, refusal_lines
+from mailtools.services.listing.queue_view import need_queue
+from mailtools.services.why.advice import Advice
+from mailtools.services.why.inquiry import Inquiry
+from mailtools.services.why.log_search import Logs
+from mailtools.services.why.search import Search
+from mailtools.services.why.why_facts import fact, json_line, refusal_fact
+from mailtools.services.why.why_lines import Teller, folded, refusal_lines
 from mailtools.store import disk
 from mailtools.store.destinations import Destinations
 from mailtools.store.queue import Queue

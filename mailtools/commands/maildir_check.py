@@ -7,7 +7,7 @@ import os
 import click
 
 from mailtools.cli import command
-from mailtools.services.people.maildir_check import check
+from mailtools.services.check.maildir_check import check
 
 
 @command("maildir-check")

@@ -3,8 +3,8 @@
 import click
 
 from mailtools.cli import command, spool_option
-from mailtools.services.people import queue_lines
-from mailtools.services.people.queue_view import rows
+from mailtools.services.listing import queue_lines
+from mailtools.services.listing.queue_view import rows
 from mailtools.store.queue import Queue
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from mailtools import __version__
 from mailtools.commands.parts import networks_of
 from mailtools.config import duration
-from mailtools.services.reception.milter_link import Milter, read_milter
-from mailtools.services.reception.milter_session import Milters
+from mailtools.services.reception.milter.link import Milter, read_milter
+from mailtools.services.reception.milter.session import Milters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,4 +77,4 @@ def preload() -> None:
     """Load what a session needs later than its banner: a listener does it before it forks."""
     import mailtools.net.dns
     import mailtools.services.reception.belief
-    import mailtools.services.reception.milter_reception  # noqa: F401
+    import mailtools.services.reception.milter.reception  # noqa: F401

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import click
 
 from mailtools.cli import command, complain, progress, spool_option
-from mailtools.services.people.queue_edit import QueueEditor, each, ids_of
+from mailtools.services.listing.queue_edit import QueueEditor, each, ids_of
 from mailtools.services.queue.reroute import is_way
 
 

@@ -8,8 +8,8 @@ import click
 from mailtools.cli import command, progress, spool_option
 from mailtools.config import duration
 from mailtools.errors import Usage
-from mailtools.services.people import queue_lines, queue_table
-from mailtools.services.people.queue_view import Choice, need_queue, rows
+from mailtools.services.listing import queue_lines, queue_table
+from mailtools.services.listing.queue_view import Choice, need_queue, rows
 from mailtools.store.queue import Queue, State
 from mailtools.store.suppressed import Suppressed
 

@@ -14,9 +14,10 @@ from mailtools.commands.parts import home_of
 from mailtools.commands.sendmail_flags import Flags, parse
 from mailtools.config import Config
 from mailtools.errors import Usage
-from mailtools.services.people import drop, inject, queue_lines, sibling
-from mailtools.services.people.queue_view import rows
-from mailtools.services.people.requeue import make_due
+from mailtools.services.listing import queue_lines
+from mailtools.services.listing.queue_view import rows
+from mailtools.services.listing.requeue import make_due
+from mailtools.services.submit import drop, inject, sibling
 from mailtools.store.queue import Queue
 from mailtools.store.queue_id import make_id
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mailtools.services.reception.budget import Budget
     from mailtools.services.reception.greylist import Correspondents
     from mailtools.services.reception.intake import Entries
-    from mailtools.services.reception.milter_session import Milters
+    from mailtools.services.reception.milter.session import Milters
     from mailtools.services.reception.quick import Quick
     from mailtools.services.reception.rejects import Rejects
 

@@ -21,7 +21,8 @@ class TlsWish(StrEnum):
 def tls_wish(header: bytes, *, requiretls: bool, bounce: bool = False) -> TlsWish:
     """Read the wish from the envelope's REQUIRETLS, which comes first (RFC 8689 4.1), and header.
 
-    `bounce`: the reverse-path is null; such a message is not to be lost for want of TLS. More than one TLS-Required field, or another value than No, means nothing (RFC 8689 3).
+    `bounce`: the reverse-path is null; such a message is not to be lost for want of TLS. More than
+    one TLS-Required field, or another value than No, means nothing (RFC 8689 3).
     """
     if requiretls:
         return TlsWish.PREFERRED if bounce else TlsWish.REQUIRED

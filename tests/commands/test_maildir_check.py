@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mailtools.services.people import maildir_check
+from mailtools.services.check import maildir_check
 from mailtools.store.maildir import Maildir
 from mailtools.store.uidlist import UidList
 

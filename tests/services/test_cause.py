@@ -3,7 +3,7 @@
 import pytest
 
 from mailtools.mail.report import DELAYED, DELIVERED, FAILED, Report
-from mailtools.services.people.cause import cause_of, helps
+from mailtools.services.why.cause import cause_of, helps
 
 SAID = "mx.example.net[192.0.2.9]:25 said "
 

@@ -7,10 +7,10 @@ import pytest
 
 from mailtools.errors import DnsTrouble, NoAnswer
 from mailtools.net.dns import Answer
-from mailtools.services.people.check_sts import policies, tlsa
-from mailtools.services.people.finding import Weight
-from mailtools.services.people.sts import StsFiles
-from mailtools.services.people.tlsa import chain_of, zone_lines
+from mailtools.services.check.check_sts import policies, tlsa
+from mailtools.services.check.finding import Weight
+from mailtools.services.publish.sts import StsFiles
+from mailtools.services.publish.tlsa import chain_of, zone_lines
 from mailtools.trust.mta_sts import Mode, StsPolicy, format_sts_policy, policy_id
 
 POLICY = StsPolicy(Mode.ENFORCE, ("mx.example.org",), 86400)

@@ -7,8 +7,8 @@ import pytest
 
 from mailtools.errors import BadAddress, DnsTrouble, Failure, Misconfigured
 from mailtools.net.dns import Answer
-from mailtools.services.people.dkim_rotation import OK, Rotation, published
-from mailtools.services.people.dkim_store import DkimStore, zone_line
+from mailtools.services.publish.dkim_rotation import OK, Rotation, published
+from mailtools.services.publish.dkim_store import DkimStore, zone_line
 from mailtools.services.relay.dkim_keys import State
 from mailtools.store import disk
 from mailtools.trust.keys import new_private_key

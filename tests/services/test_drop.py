@@ -9,8 +9,8 @@ from conftest import wait_for_line
 
 from mailtools.errors import Misconfigured, NoAnswer
 from mailtools.mail.report import DELAYED, FAILED, RELAYED, Report
-from mailtools.services.people.drop import connect, hand_over, worst
-from mailtools.services.people.inject import Order, Place, prepare
+from mailtools.services.submit.drop import connect, hand_over, worst
+from mailtools.services.submit.inject import Order, Place, prepare
 from mailtools.store.queue import Queue
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mailtools.errors import BadAddress, BadMessage, MailLoop, MessageTooBig
 from mailtools.mail import fields
-from mailtools.services.people.inject import (
+from mailtools.services.submit.inject import (
     Order,
     Place,
     mbox_sender,

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailtools import log
-from mailtools.services.people.log_lines import read_facts, read_line, read_log
-from mailtools.services.people.refusals import of_log
+from mailtools.services.why.log_lines import read_facts, read_line, read_log
+from mailtools.services.why.refusals import of_log
 
 NOW = 1764000000.0  # 2025-11-24 16:00:00 UTC
 EVENT = 'refused at=rcpt said=TO:<bob@example.org> code=550 text="No such \\"mailbox\\" here"'

@@ -14,7 +14,7 @@ from mailtools.protocol.milter.answers import (
     RecipientRemoved,
     SenderChanged,
 )
-from mailtools.services.reception.milter_changes import Draft
+from mailtools.services.reception.milter.changes import Draft
 
 ID = "1764000000.M1P2R3"
 OURS = (

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mailtools.services.reception.budget import Budget
     from mailtools.services.reception.greylist import Correspondents
     from mailtools.services.reception.intake import Entries
-    from mailtools.services.reception.milter_session import Milters
+    from mailtools.services.reception.milter.session import Milters
     from mailtools.services.reception.rejects import Rejects
     from mailtools.services.reception.relay_domains import RelayDomains
     from mailtools.services.reception.submission import Submission

@@ -93,7 +93,7 @@ def session_of(
     if policy.milters is None or peer.probe:
         yield Reception(policy, stream, peer)
         return
-    from mailtools.services.reception.milter_reception import MilterReception  # few sites have any
+    from mailtools.services.reception.milter.reception import MilterReception  # few sites have any
 
     session = MilterReception(policy.milters, policy, stream, peer, tell)
     try:

@@ -7,9 +7,9 @@ from crash.scenes.queue import ENVELOPE, ID, MESSAGE, entries, one_entry
 from crash.scenes.run import ID as RUN_ID
 from crash.scenes.run import START, Peers, finish, prepare_with
 
-from mailtools.services.people.drop import into_queue
-from mailtools.services.people.inject import Letter
-from mailtools.services.people.queue_edit import QueueEditor
+from mailtools.services.listing.queue_edit import QueueEditor
+from mailtools.services.submit.drop import into_queue
+from mailtools.services.submit.inject import Letter
 from mailtools.store.queue import Queue
 
 # -- replay ---------------------------------------------------------------------------------------

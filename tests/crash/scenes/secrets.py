@@ -9,8 +9,8 @@ from crash.scenario import Say, Scenario
 
 from mailtools.net.dns import Answer
 from mailtools.services.access.app_passwords import AppPassword, AppPasswords
-from mailtools.services.people.dkim_rotation import Rotation
-from mailtools.services.people.dkim_store import DkimStore
+from mailtools.services.publish.dkim_rotation import Rotation
+from mailtools.services.publish.dkim_store import DkimStore
 from mailtools.services.relay.dkim_keys import State
 from mailtools.trust import keys
 from mailtools.trust.keys import KeyKind, PrivateKey

@@ -1,0 +1,188 @@
+"""Checks of what the operator wrote: the control folder, accounts, addresses, who may read what."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from mailtools.errors import BadAddress, Failure
+from mailtools.mail.address import Address, parse_domain
+from mailtools.services.access.accounts import Account, Accounts
+from mailtools.services.check.finding import Finding, complaints, fault, said, warning
+from mailtools.services.local.directory import POSTMASTER, Directory
+
+OURS = ("app-passwords",)  # files of the control folder that are no settings
+_BESIDE = (
+    ".lock",
+    "~",
+    ".bak",
+    ".orig",
+    ".old",
+    ".new",
+    ".swp",
+    ".rpmsave",
+    ".dpkg-old",
+    ".dpkg-dist",
+)
+_KEYS = (".pem", ".key", ".crt", ".private")
+
+
+def control_folder(folder: str, known: Collection[str]) -> Iterator[Finding]:
+    """Look for files that nobody reads: a setting whose name is misspelt is no setting."""
+    try:
+        names = sorted(os.listdir(folder))
+    except FileNotFoundError:
+        yield warning(folder, "there is no such folder: all settings have their defaults",
+                      f"mkdir {folder}")  # fmt: skip
+        return
+    except OSError as error:
+        yield fault(folder, f"cannot be read: {error.strerror}")
+        return
+    for name in names:
+        path = os.path.join(folder, name)
+        if name in known or name in OURS or name[0] in ".#" or os.path.isdir(path):
+            continue
+        if name.endswith((*_BESIDE, *_KEYS)):
+            continue
+        near = _nearest(name, known)
+        if near:
+            target = os.path.join(folder, near)
+            there = os.path.exists(target)
+            mend = f"take over what it says into {target}" if there else f"mv {path} {target}"
+            yield fault(path, f"is no setting; {near} is", mend)
+        else:
+            yield warning(path, "is no setting: nobody reads it", "see mailtools-control(5)")
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(name.lower().replace("_", "-"), known, 1, 0.75)), "")
+
+
+def names(me: str, domains: Iterable[str]) -> Iterator[Finding]:
+    """Look at the names of this host and of its domains."""
+    for setting, name in (("me", me), *(("locals", domain) for domain in domains)):
+        try:
+            parse_domain(name.removeprefix(".") if setting == "locals" else name)
+        except BadAddress as failure:
+            yield fault(setting, f"{name!r}: {failure.text}")
+    if "." not in me:
+        yield warning(
+            "me", f"{me!r} is no full name; many hosts refuse to be greeted with it",
+            "echo mail.YOUR.DOMAIN > me",
+        )  # fmt: skip
+
+
+def permissions(
+    folder: str, files: Iterable[str], secrets: Iterable[str], owner: tuple[int, int] | None
+) -> Iterator[Finding]:
+    """Look who may read and write the settings.
+
+    `secrets` are for their readers only. `owner` is uid and gid of the queue, as whom most commands
+    run; None where there is no queue yet.
+    """
+    for path in (folder, *files, *secrets):
+        about = _stat(path)
+        if about and about.st_mode & 0o002:
+            yield fault(path, "others may write it", f"chmod o-w {path}")
+        if about and owner and not _may_read(about, *owner):
+            yield fault(
+                path, f"the queue's owner, uid {owner[0]}, cannot read it",
+                f"chgrp {owner[1]} {path} && chmod g+r {path}",
+            )  # fmt: skip
+    for path in secrets:
+        about = _stat(path)
+        if about and about.st_mode & 0o007:
+            yield fault(path, "others can read it", f"chmod o= {path}")
+
+
+def _stat(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
+
+
+def _may_read(about: os.stat_result, uid: int, gid: int) -> bool:
+    if uid == 0:
+        return True
+    if about.st_uid == uid:
+        return bool(about.st_mode & 0o400)
+    return bool(about.st_mode & (0o040 if about.st_gid == gid else 0o004))
+
+
+def accounts(book: Accounts, *, system_users: bool, mends: Mapping[str, str]) -> Iterator[Finding]:
+    """Look at the accounts, and at the mailboxes that are there."""
+    yield from complaints(book.everyone, mends)
+    try:
+        everyone = book.everyone()
+    except Failure:
+        return
+    if not everyone and not system_users:
+        yield warning("accounts", "nobody has a mailbox here", "mail-account add LOGIN")
+    root = os.geteuid() == 0
+    for account in everyone:
+        if account.maildir:
+            yield from _mailbox(account, root=root)
+
+
+def _mailbox(account: Account, *, root: bool) -> Iterator[Finding]:
+    where = f"accounts: {account.name}"
+    if root and account.uid < 0:
+        yield fault(where, "nobody owns the mailbox", "echo USER > mailbox-owner")
+        return
+    about = _stat(account.maildir)
+    if about is None:
+        return  # it is made with the first message
+    path = shlex.quote(account.maildir)
+    if root and about.st_uid != account.uid:
+        yield fault(
+            where, f"{account.maildir} belongs to uid {about.st_uid}, the account to {account.uid}",
+            f"chown -R {account.uid}:{account.gid} {path}",
+        )  # fmt: skip
+    if about.st_mode & 0o002:
+        yield fault(where, f"others may write {account.maildir}", f"chmod o-w {path}")
+
+
+def maildirs(book: Accounts) -> list[str]:
+    """Give the Maildirs of the accounts; none where the file has faults."""
+    try:
+        return [account.maildir for account in book.everyone() if account.maildir]
+    except Failure:
+        return []
+
+
+def addresses(
+    directory: Directory, domains: Iterable[str], mends: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Look where all aliases lead, and whether each domain has its postmaster (RFC 5321 4.5.1)."""
+    found = directory.faults()
+    yield from said(found, mends)
+    if found:
+        return
+    for domain in domains:
+        if domain[:1] == ".":
+            continue
+        try:
+            directory.resolve(Address(POSTMASTER, domain))
+        except Failure as failure:
+            yield fault(
+                f"{POSTMASTER}@{domain}", (failure.detail or failure.text).split(": ")[-1],
+                f"echo '{POSTMASTER}: LOGIN' >> aliases",
+            )  # fmt: skip
+
+
+def programs(table: Mapping[str, str]) -> Iterator[Finding]:
+    """Look for the programs that settings name: the setting and its place, the command line."""
+    import shutil
+
+    for where, command in table.items():
+        try:
+            words = shlex.split(command)
+        except ValueError as error:
+            yield fault(where, f"{command!r}: {error}")
+            continue
+        if words and not shutil.which(words[0]):
+            yield fault(where, f"there is no program {words[0]}", "give its whole path")

@@ -1,0 +1,164 @@
+"""What an operator does to entries: hold, release, retry, reroute, expire, remove, show, replay.
+
+And to addresses that are suppressed: let them be tried again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from mailtools import log
+from mailtools.errors import BadEntry, Failure, NoSuchEntry, SystemTrouble
+from mailtools.mail.report import FAILED, Report
+from mailtools.services.access.become import become_owner
+from mailtools.services.listing.queue_lines import EMPTY
+from mailtools.services.listing.queue_view import need_queue
+from mailtools.services.listing.requeue import try_now
+from mailtools.store import history
+from mailtools.store.history import History
+from mailtools.store.queue import Place, Queue, State, read_from, read_head
+from mailtools.store.suppressed import Suppressed
+
+CHUNK = 65536
+
+
+class QueueEditor:
+    """The queue, for an operator; root acts as its owner, so that no file changes hands."""
+
+    def __init__(self, path: str) -> None:
+        """Take the queue at `path`."""
+        need_queue(path)
+        become_owner(path)
+        self._queue = Queue(path)
+
+    def hold(self, id_: str) -> None:
+        """Keep an entry from being tried until it is released."""
+        self._queue.hold(self._readable(id_))
+
+    def release(self, id_: str) -> None:
+        """Let a held entry go; one that is not held stays as it is."""
+        if self._place(id_).state is State.HOLD:
+            self._queue.release(id_)
+
+    def retry(self, id_: str) -> None:
+        """Make a waiting entry due now; a held one stays held."""
+        place = self._place(self._readable(id_))
+        if place.state is State.WAIT:
+            try_now(self._queue, place)
+
+    def reroute(self, id_: str, way: str) -> None:
+        """Let an entry go by `way`, written as in `routes`, from now on; "": the usual way.
+
+        One that waits is due now; a held one stays held. It ends on disk with the entry.
+        """
+        self._queue.reroute(self._readable(id_), way)
+        place = self._place(id_)
+        if place.state is State.WAIT:
+            try_now(self._queue, place)
+
+    def expire(self, id_: str) -> None:
+        """Give an entry up: its pending paths fail, and its sender is told by the next queue run.
+
+        For one that a queue run is delivering at this moment, what it reports comes first or last;
+        at worst a path that was delivered is said to have failed.
+        """
+        entry = self._queue.open(self._readable(id_))
+        text = "Given up by the postmaster before its time was over"
+        reports = [Report(path.address, FAILED, "5.4.7", text) for path in entry.pending]
+        self._queue.record(entry, reports, time.time())
+        self._queue.retry(id_)
+
+    def remove(self, id_: str) -> None:
+        """Remove an entry; nobody is told, but the history says so."""
+        now = time.time()
+        try:
+            lines = history.lines_of_removed(self._queue.open(id_), now)
+        except BadEntry:
+            lines = b""
+        self._queue.remove(id_)
+        try:
+            if lines:
+                History(f"{self._queue.path}/history").append(lines, now)
+        except Failure as failure:  # on a full disk it is removed all the same
+            log.event("trouble", id=id_, detail=failure.detail or failure.text)
+
+    def show(self, id_: str) -> Iterator[bytes]:
+        """Yield an entry's file as it is, and its journal behind it."""
+        place = self._place(id_)
+        yield from _pieces(place.path)
+        try:
+            journal = read_from(f"{self._queue.path}/log/{id_}", 0)
+        except NoSuchEntry:
+            return
+        yield b"\n-- journal --\n" + journal
+
+    def replay(self, source: str) -> str:
+        """Commit a copy of an entry, as if it came now, to all its forward-paths; give the new ID.
+
+        `source` is an ID or, with a `/` in it, the path of an entry's file from anywhere.
+        """
+        path = source if "/" in source else self._place(source).path
+        try:
+            envelope, offset = read_head(path)
+        except NoSuchEntry:
+            raise NoSuchEntry(f"There is no file {path}") from None
+        writer = self._queue.begin(envelope)
+        try:
+            for piece in _pieces(path, offset):
+                writer.write(piece)
+            return writer.commit()
+        except BaseException:
+            writer.abort()
+            raise
+
+    def unsuppress(self, address: str) -> None:
+        """Let an address be tried again that another host refused as unknown."""
+        if not Suppressed(f"{self._queue.path}/suppress").lift(address):
+            raise NoSuchEntry(f"This address is not suppressed: {address}")
+
+    def _place(self, id_: str) -> Place:
+        place = self._queue.find(id_)
+        if place is None:
+            raise NoSuchEntry(f"No such entry in the queue: {id_}")
+        return place
+
+    def _readable(self, id_: str) -> str:
+        if self._place(id_).state is State.BAD:
+            raise BadEntry(f"{id_} cannot be read; mend it and replay it, or remove it")
+        return id_
+
+
+def each(ids: Iterable[str], action: Callable[[str], None]) -> list[Failure]:
+    """Do something to each entry; give what failed, so that one fault does not stop the rest."""
+    failures = []
+    for id_ in ids:
+        try:
+            action(id_)
+        except Failure as failure:
+            failures.append(failure)
+    return failures
+
+
+def ids_of(lines: Iterable[str]) -> Iterator[str]:
+    """Read IDs: the first word of each line, without the marks, head and foot of mailq."""
+    for line in lines:
+        words = line.split()
+        if words and line[0] not in " \t-" and line.rstrip("\n") != EMPTY:
+            yield words[0].rstrip("*!#")
+
+
+def _pieces(path: str, offset: int = 0) -> Iterator[bytes]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise NoSuchEntry(f"There is no file {path}") from None
+    except OSError as error:
+        raise SystemTrouble(detail=f"cannot read {path}: {error.strerror}") from error
+    try:
+        os.lseek(fd, offset, os.SEEK_SET)
+        while piece := os.read(fd, CHUNK):
+            yield piece
+    finally:
+        os.close(fd)

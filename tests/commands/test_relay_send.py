@@ -175,11 +175,5 @@ def test_job_lines_in_a_plain_file(site, tmp_path):
             )
             said = agent.communicate(timeout=60)[0].decode().splitlines()
     assert agent.returncode == 0
-    assert said[1:] == [
-        "\t".join(
-            (
-                *("7", "bob@example.net", "relayed", "2.0.0"),
-                *(f"[127.0.0.1]:{taker.port} said 250 ok", "tls=none tls_wanted=may"),
-            )
-        )
-    ]
+    text, facts = f"[127.0.0.1]:{taker.port} said 250 ok", "tls=none tls_wanted=may"
+    assert said[1:] == [f"7\tbob@example.net\trelayed\t2.0.0\t{text}\t{facts}"]

@@ -23,12 +23,12 @@ from mailtools.services.access import schemes
 from mailtools.services.access.changing_file import ChangingFile
 from mailtools.services.access.elsewhere import NOWHERE, Elsewhere
 from mailtools.services.access.networks import contains, is_network
+from mailtools.services.access.scope import APP_SERVICES
 
 if TYPE_CHECKING:
     from mailtools.services.access.app_passwords import AppPasswords
 
 MAILDIR = "~/Maildir"
-APP_SERVICES = ("imap", "pop3", "submission", "sieve")
 
 _not_in_login = re.compile(r"[ /\\]")
 _variable = re.compile(r"%([a-z%])")

@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 from mailtools.errors import AuthTrouble, Failure, Misconfigured, SystemTrouble, Usage
 from mailtools.services.access import passwords, schemes, text_file
-from mailtools.services.access.accounts import APP_SERVICES
 from mailtools.services.access.become import acting_for
 from mailtools.services.access.networks import contains, is_network
+from mailtools.services.access.scope import APP_SERVICES
 from mailtools.store import disk
 
 USE_NOTED_EVERY = 900  # seconds; each note is a file written

@@ -10,6 +10,7 @@ comes first), PARTIAL (a CNAME without its target) or GARBAGE. Names in `secure`
 are answered with the AD bit. `asked` lists the questions.
 """
 
+import errno
 import socket
 import struct
 import threading
@@ -26,6 +27,22 @@ Zone = dict[str, dict[str, list[str]]]
 TTL = 60
 
 
+def _a_pair(port: int) -> tuple[socket.socket, socket.socket]:
+    """TCP and UDP on one port: the one given, or one that is free in both."""
+    while True:
+        tcp = socket.create_server(("127.0.0.1", port))
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            udp.bind(tcp.getsockname())
+        except OSError as error:
+            tcp.close()
+            udp.close()
+            if port or error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return tcp, udp
+
+
 class DnsServer:
     def __init__(self, zone: Zone, faults: dict[str, str] | None = None, *, port: int = 0) -> None:
         self.zone = zone
@@ -33,10 +50,8 @@ class DnsServer:
         self.secure: set[str] = set()
         self.ttl = TTL
         self.asked: list[tuple[str, str]] = []
-        self._tcp = socket.create_server(("127.0.0.1", port))
+        self._tcp, self._udp = _a_pair(port)
         self.port: int = self._tcp.getsockname()[1]
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._udp.bind(("127.0.0.1", self.port))
         self.at = f"127.0.0.1:{self.port}"
         self._threads = [threading.Thread(target=f) for f in (self._serve_udp, self._serve_tcp)]
 

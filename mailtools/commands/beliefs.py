@@ -31,7 +31,7 @@ def belief_of(config: Config, *, spool: str, home: str, ready: bool) -> Belief:
     """
     if ready:
         keys.prepare()
-    lists, threshold = _lists(config), config.number("dnsbl-threshold")
+    lists, threshold = lists_of(config), config.number("dnsbl-threshold")
     delay = config.seconds("greylist")
     return Belief(
         me=config.line("me"),
@@ -98,7 +98,8 @@ def _domains(config: Config, name: str) -> list[str]:
     return found
 
 
-def _lists(config: Config) -> list[DnsList]:
+def lists_of(config: Config) -> list[DnsList]:
+    """Read the lists of clients; faults are noted in `config`."""
     found = []
     for number, text in enumerate(config.lines("dnsbl"), 1):
         try:

@@ -170,6 +170,7 @@ def _reports(config: Config) -> Iterator[Finding]:
 
 
 def _dns(config: Config) -> Iterator[Finding]:
+    from mailtools.commands.beliefs import lists_of
     from mailtools.net.dns import Resolver  # 75 ms, and --no-dns does without
     from mailtools.services.relay.source import Sources
 
@@ -181,6 +182,7 @@ def _dns(config: Config) -> Iterator[Finding]:
     if relayed := relay_domains_of(config):
         yield from world.relayed(relayed.lines, partial(_has_way, config))
     yield from _policies(config, resolver)
+    yield from world.lists(each.zone for each in lists_of(config))
 
 
 def _policies(config: Config, resolver: Resolver) -> Iterator[Finding]:

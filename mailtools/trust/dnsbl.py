@@ -1,4 +1,4 @@
-"""Lists of addresses and domains in DNS, that block or allow (RFC 5782).
+"""Lists of addresses in DNS, that block or allow (RFC 5782).
 
 A list is written as postscreen writes it: `zone`, `zone*3`, `zone=127.0.0.[2..11;14]*-2`. Weights
 of all lists that know the client are added; those that allow have negative ones.
@@ -6,6 +6,7 @@ of all lists that know the client are added; those that allow have negative ones
 
 import re
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from mailtools.errors import DnsTrouble, Misconfigured
@@ -13,6 +14,7 @@ from mailtools.trust.ip import read_ip
 from mailtools.trust.lookup import Lookup, is_name
 
 _list = re.compile(r"([A-Za-z0-9_.-]+?)\.?(?:=([0-9.;\[\]]+))?(?:\*([+-]?[0-9]{1,4}))?\Z")
+_LISTED, _UNLISTED = "127.0.0.2", "127.0.0.1"  # what lists have for a test, RFC 5782 5
 _octet = re.compile(r"\[([0-9.;]+)\]|([0-9]+)")
 
 Ranges = tuple[tuple[int, int], ...]
@@ -101,51 +103,81 @@ def address_query(ip: str, zone: str) -> str:
     return f"{address.reverse_pointer.rsplit('.', 2)[0]}.{zone}"
 
 
-def domain_query(domain: str, zone: str) -> str:
-    """Give the name to ask a list for about a domain with A-labels (RFC 5782 3)."""
-    return f"{domain.rstrip('.')}.{zone}"
+def control_query(ip: str, zone: str) -> str:
+    """Give the name at which a list of this address' family has nothing, if it works at all.
+
+    127.0.0.1, or ::FFFF:127.0.0.1 written out for IPv6 (RFC 5782 5).
+    """
+    if read_ip(ip).version == 4:
+        return address_query(_UNLISTED, zone)
+    nibbles = ip_address(f"::ffff:{_UNLISTED}").reverse_pointer.rsplit(".", 2)[0]
+    return f"{nibbles}.{zone}"
 
 
 def check_address(ip: str, lists: Sequence[DnsList], lookup: Lookup) -> DnsblVerdict:
-    """Ask all lists about a client; a list that does not answer counts nothing."""
-    return _check([(each, address_query(ip, each.zone)) for each in lists], lookup)
-
-
-def check_domain(domain: str, lists: Sequence[DnsList], lookup: Lookup) -> DnsblVerdict:
-    """Ask all lists about a domain with A-labels."""
-    return _check([(each, domain_query(domain, each.zone)) for each in lists], lookup)
-
-
-def _check(queries: Sequence[tuple[DnsList, str]], lookup: Lookup) -> DnsblVerdict:
-    hits, problems = [], []
+    """Ask all lists about a client; one that is silent, or lists everybody, counts nothing."""
+    hits: list[Hit] = []
+    problems: list[str] = []
     answers: dict[str, tuple[str, ...]] = {}
-    for each, name in queries:
-        if name not in answers:  # a zone may stand in several lists, with different patterns
-            answers[name] = ()
+    for each in lists:
+        zone = each.zone
+        if zone not in answers:  # a zone may stand in several lists, with different patterns
+            answers[zone] = ()
             try:
-                answers[name] = lookup(name, "A").records if is_name(name) else ()
+                answers[zone], problem = _answers(ip, zone, lookup)
             except DnsTrouble as trouble:
-                problems.append(f"{each.zone}: {trouble.text}")
-            odd = [a for a in answers[name] if is_error(a) or not a.startswith("127.")]
-            if odd:  # RFC 5782 2.1: anything else than 127/8 is no list's answer
-                problems.append(f"{each.zone} answers {odd[0]}, which is no listing")
-        found = tuple(answer for answer in answers[name] if each.counts(answer))
+                problem = f"{zone}: {trouble.text}"
+            if problem:
+                problems.append(problem)
+        found = tuple(answer for answer in answers[zone] if each.counts(answer))
         if found:
             hits.append(Hit(each, found))
+    return _verdict(hits, problems)
+
+
+def joined(verdicts: Sequence[DnsblVerdict]) -> DnsblVerdict:
+    """Give what several verdicts say together."""
+    hits = [hit for verdict in verdicts for hit in verdict.hits]
+    return _verdict(hits, [problem for verdict in verdicts for problem in verdict.problems])
+
+
+def _verdict(hits: Sequence[Hit], problems: Sequence[str]) -> DnsblVerdict:
     return DnsblVerdict(sum(hit.list.weight for hit in hits), tuple(hits), tuple(problems))
+
+
+def _answers(ip: str, zone: str, lookup: Lookup) -> tuple[tuple[str, ...], str]:
+    """Give what a list answers about a client, and what is wrong with that; raise DnsTrouble."""
+    name, control = address_query(ip, zone), control_query(ip, zone)
+    answers = lookup(name, "A").records if is_name(name) else ()
+    odd = [answer for answer in answers if is_error(answer) or not _is_listing(answer)]
+    problem = f"{zone} answers {odd[0]}, which is no listing" if odd else ""
+    listed = tuple(answer for answer in answers if answer not in odd)
+    # A zone whose owner gave it up often answers whatever is asked (RFC 5782 5).
+    if listed and any(map(_is_listing, lookup(control, "A").records)):
+        return (), _lists_everything(zone)
+    return listed, problem
+
+
+def _is_listing(answer: str) -> bool:
+    """Tell whether an answer is in 127/8 (RFC 5782 2.1)."""
+    return answer.startswith("127.")
+
+
+def _lists_everything(zone: str) -> str:
+    return f"{zone} lists {_UNLISTED}, so it lists everything"
 
 
 def check_health(zone: str, lookup: Lookup) -> str:
     """Test whether a list of addresses works (RFC 5782 5); "" when it does, else what is wrong."""
     try:
-        listed = lookup(address_query("127.0.0.2", zone), "A").records
-        unlisted = lookup(address_query("127.0.0.1", zone), "A").records
+        listed = lookup(address_query(_LISTED, zone), "A").records
+        unlisted = lookup(address_query(_UNLISTED, zone), "A").records
     except DnsTrouble as trouble:
         return f"{zone} does not answer: {trouble.text}"
     if any(map(is_error, listed + unlisted)):
         return f"{zone} refuses to answer us: {(listed + unlisted)[0]}"
     if unlisted:
-        return f"{zone} lists 127.0.0.1, so it lists everything"
+        return _lists_everything(zone)
     if not listed:
-        return f"{zone} does not list 127.0.0.2, so it lists nothing any more"
+        return f"{zone} does not list {_LISTED}, so it lists nothing any more"
     return ""

@@ -401,6 +401,25 @@ def test_each_fault_of_dns(well, zone, weight, said):
     assert said in texts(found, weight)
 
 
+def test_lists_of_clients_that_do_not_work(well):
+    well.set("dnsbl", "good.test*2", "dead.test", "all.test", "refuses.test=127.0.0.2*-1")
+    found = in_dns(
+        well,
+        {
+            "2.0.0.127.good.test": {"A": ["127.0.0.2"]},
+            "2.0.0.127.all.test": {"A": ["127.0.0.2"]},
+            "1.0.0.127.all.test": {"A": ["127.0.0.2"]},
+            "2.0.0.127.refuses.test": {"A": ["127.255.255.254"]},
+        },
+    )
+    assert [text.partition(": ")[2].partition(":")[0] for text in texts(found, "warning")] == [
+        "dead.test", "all.test", "refuses.test",
+    ]  # fmt: skip
+    said = [one["what"] for one in found]
+    for text, words in zip(said, ("lists nothing", "lists everything", "refuses"), strict=True):
+        assert words in text
+
+
 def test_the_addresses_that_mail_goes_out_from(well):
     well.set("source-addresses", "example.org:127.0.0.8 mail8.test", ":192.0.2.77")
     name = {"8.0.0.127.in-addr.arpa": {"PTR": ["mail8.test."]}, "mail8.test": {"A": ["127.0.0.8"]}}

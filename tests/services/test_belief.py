@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from mailtools.mail.address import parse_address
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.fields import split_message
 from mailtools.net.dns import Answer
-from mailtools.services.reception import judgement
+from mailtools.services.reception import client_lists, judgement
 from mailtools.services.reception.belief import Belief, Stranger, patient
 from mailtools.services.reception.client_lists import ClientLists
 from mailtools.services.reception.greylist import Greylist
@@ -298,6 +299,35 @@ def test_a_dead_list_refuses_nobody(dns: Dns, queue: Queue, log: list[str]) -> N
         meet(belief_of(dns, queue, lists=lists)).rcpt("mx.test", "a@x.test", BOB)
     (line,) = log  # said once, not for each connection
     assert line.startswith("trouble list=black.test ")
+
+
+def test_a_list_that_is_silent_is_not_waited_for(
+    dns: Dns, queue: Queue, log: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_lists, "WAIT", 0.2)
+    monkeypatch.setattr(client_lists, "SLOW", 0.1)
+    silence, now = threading.Event(), [1000.0]
+
+    def lookup(name: str, rrtype: str) -> Answer:
+        if name.endswith("slow.test"):
+            asked.append(name)
+            silence.wait()
+        return dns(name, rrtype)
+
+    asked: list[str] = []
+    rows = [parse_list("slow.test*9"), parse_list("black.test*2")]
+    lists = ClientLists(rows, 2, clock=lambda: now[0])
+    try:
+        for pause in (0.0, 59.0, 1.1, 119.0, 1.1):  # asked, asleep, asked, asleep, asked
+            now[0] += pause
+            stranger = meet(belief_of(dns, queue, lists=lists, lookup=lookup))
+            with pytest.raises(PolicyRefused, match=r"black\.test"):  # the other list counts
+                stranger.rcpt("mx.test", "a@x.test", BOB)
+        assert len(asked) == 3
+        (line,) = log
+        assert line.startswith("trouble list=slow.test ")
+    finally:
+        silence.set()
 
 
 def test_an_allowed_client_is_not_greylisted(dns: Dns, queue: Queue, tmp_path: Path) -> None:

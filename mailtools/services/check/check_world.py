@@ -167,6 +167,15 @@ class World:
 
             exchangers.find(domain, self._resolver, port=25, ours=self._is_us)
 
+    def lists(self, zones: Iterable[str]) -> Iterator[Finding]:
+        """Look whether the DNS lists of clients work; one that does not counts nothing."""
+        from mailtools.trust.dnsbl import check_health
+
+        for zone in dict.fromkeys(zones):
+            if wrong := check_health(zone, self._resolver.lookup):
+                mend = "ask its owner, use a resolver of your own, or take it out"
+                yield warning(f"dnsbl: {zone}", f"{wrong}; it counts nothing", mend)
+
     def _is_us(self, host: str, address: str) -> bool:
         return host == self._me or address in self._ours or bool(address and is_local(address))
 

@@ -206,6 +206,10 @@ def build(
     )
     proxies = networks_of(config, "proxies")
     config.check()
+    if policy.accounts is not None and (listener or os.geteuid() == 0):
+        from mailtools.services.access.ready import make_ready  # a login's, ahead of it
+
+        make_ready(policy.accounts)
     if listener:  # what processes need is loaded before they are forked
         for make in (policy.rejects, policy.correspondents):
             if make is not None:

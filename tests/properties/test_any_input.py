@@ -11,7 +11,7 @@ from mailtools.errors import Failure
 from mailtools.mail.envelope import ForwardPath
 from mailtools.protocol.smtp.client import SmtpClient
 from mailtools.protocol.smtp.transaction import Login, Tls, Transaction, message_of
-from mailtools.services.access.accounts import read_accounts
+from mailtools.services.access.account_line import read_accounts
 from mailtools.services.local.aliases import read_aliases
 from mailtools.store import journal
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from mailtools.errors import AuthTrouble, BadCredentials, Misconfigured
 from mailtools.services.access import accounts as accounts_module
-from mailtools.services.access.accounts import Accounts, read_account, read_accounts
+from mailtools.services.access.account_line import read_account, read_accounts
+from mailtools.services.access.accounts import Accounts
 
 FILE = """\
 # login:secret:uid:gid:gecos:home:shell:extra

@@ -10,7 +10,7 @@ from conftest import Server, Site
 
 from mailtools.errors import PolicyRefused
 from mailtools.mail.envelope import Envelope, ForwardPath
-from mailtools.services.access.accounts import Account
+from mailtools.services.access.account_line import Account
 from mailtools.services.reception import budget as budgets
 from mailtools.services.reception.budget import Budget
 from mailtools.store.queue import Queue

@@ -15,7 +15,7 @@ from mailtools.errors import (
     NoSuchMailbox,
 )
 from mailtools.mail.address import parse_address
-from mailtools.services.access.accounts import Account
+from mailtools.services.access.account_line import Account
 from mailtools.services.local.aliases import read_aliases
 from mailtools.services.local.directory import Directory
 from mailtools.services.local.srs import Srs

@@ -8,7 +8,8 @@ import pytest
 
 from mailtools.mail.envelope import REJECTED, Envelope, ForwardPath
 from mailtools.mail.report import DELIVERED
-from mailtools.services.access.accounts import Account, Accounts
+from mailtools.services.access.account_line import Account
+from mailtools.services.access.accounts import Accounts
 from mailtools.services.agent import Job
 from mailtools.services.local.delivery import Local
 from mailtools.services.local.directory import Directory

@@ -4,6 +4,8 @@ Whoever it becomes may not be allowed to read Python or the package; then an imp
 traceback. A sitecustomize notes each import of such a process that comes too late.
 """
 
+import base64
+import contextlib
 import imaplib
 import os
 import poplib
@@ -24,7 +26,7 @@ from mailtools.store.queue import Queue
 
 RECEIVER, OWNER = "mail", "games"  # users that every Debian has
 NOTICE = """
-import os, sys, traceback
+import os, sys
 
 class Late:
     def find_spec(self, name, path=None, target=None):
@@ -170,6 +172,42 @@ def test_servers(host: Watched, command: str) -> None:
         with smtplib.SMTP(*server.address, timeout=30) as smtp:
             smtp.sendmail("a@example.net", ["bob@example.org"], TEXT.decode())
     assert host.late == []
+
+
+def test_submission(host: Watched) -> None:
+    host.set("plaintext-login", "yes")
+    host.set("cram-md5", "yes")
+    host.set("user-budget", "1")
+    host.set("authserv-id", "mail.example.org")
+    host.set("relay-domains", "example.net")
+    host.set("proxies", "192.0.2.0/24")
+    host.set("xclient-clients", "127.0.0.1")
+    secrets = host.set("srs-secrets", "s" * 32)
+    shutil.chown(secrets, "root", RECEIVER)
+    secrets.chmod(0o640)
+    server = host.listen("smtpd-accept", "--submission")
+    odd = "From: bob", "To: x <y@bücher.example>", "Authentication-Results: mail.example.org; none"
+    for login, mechanism in (("bob", "PLAIN"), ("bob", "CRAM-MD5"), ("wrong", "LOGIN")):
+        with smtplib.SMTP(*server.address, timeout=30) as smtp:
+            smtp.ehlo()
+            smtp.docmd("XCLIENT", "ADDR=192.0.2.7")
+            smtp.ehlo()
+            smtp.user, smtp.password = login, "secret"
+            with contextlib.suppress(smtplib.SMTPAuthenticationError):
+                smtp.auth(mechanism, getattr(smtp, f"auth_{mechanism.lower().replace('-', '_')}"))
+            smtp.docmd("ETRN", "example.net")
+            smtp.docmd("AUTH", "SCRAM-SHA-256 " + scram_first("bob"))
+            smtp.docmd("*")
+            smtp.mail("bob@example.org", ["SMTPUTF8", "HOLDUNTIL=2026-01-01T00:00:00Z"])
+            smtp.rcpt("SRS0=AAAA=AA=example.com=x@example.org")
+            if smtp.rcpt("y@bücher.example", ["NOTIFY=NEVER"])[0] == 250:
+                smtp.data("\r\n".join((*odd, "", "x", "")).encode())
+    assert len(list(host.queue.glob("*/*"))) >= 2
+    assert host.late == []
+
+
+def scram_first(login: str) -> str:
+    return base64.b64encode(f"n,,n={login},r=abcdefgh".encode()).decode()
 
 
 def test_operators_commands(host: Watched) -> None:

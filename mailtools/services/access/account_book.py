@@ -8,13 +8,8 @@ from collections.abc import Callable, Container
 
 from mailtools.errors import Misconfigured, NoSuchMailbox, SystemTrouble, Usage
 from mailtools.services.access import text_file
-from mailtools.services.access.accounts import (
-    NOBODY,
-    Account,
-    Accounts,
-    read_account,
-    read_accounts,
-)
+from mailtools.services.access.account_line import NOBODY, Account, read_account, read_accounts
+from mailtools.services.access.accounts import Accounts
 from mailtools.store import disk
 from mailtools.store.maildir import Maildir
 

@@ -1,62 +1,39 @@
 """Accounts: who has a mailbox here, where it lies, and whether a password is theirs.
 
-The file is Dovecot's passwd-file, mailtools-accounts(5): a user a line,
-`login:{SCHEME}secret:uid:gid:gecos:home:shell:extra fields`. It is read whole, checked whole, and
-read again when it changes. App passwords stand in `app-passwords` beside it.
+The file is Dovecot's passwd-file, mailtools-accounts(5): a user a line (`account_line.py`). It is
+read whole, checked whole, and read again when it changes. App passwords stand in `app-passwords`
+beside it.
 """
 
 from __future__ import annotations
 
-import functools
-import grp
 import os
 import pwd
-import re
-from collections.abc import Collection, Mapping
-from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from mailtools.errors import AuthTrouble, BadCredentials, Misconfigured
 from mailtools.mail.address import ascii_domain
 from mailtools.protocol.sasl.wire import CRAM, HASHES
 from mailtools.services.access import schemes
+from mailtools.services.access.account_line import (
+    NOBODY,
+    Account,
+    expand,
+    read_account,
+    read_accounts,
+    secret_of,
+)
 from mailtools.services.access.changing_file import ChangingFile
 from mailtools.services.access.elsewhere import NOWHERE, Elsewhere
-from mailtools.services.access.networks import contains, is_network
-from mailtools.services.access.scope import APP_SERVICES
+from mailtools.services.access.networks import contains
 
 if TYPE_CHECKING:
     from mailtools.services.access.app_passwords import AppPasswords
 
 MAILDIR = "~/Maildir"
 
-_not_in_login = re.compile(r"[ /\\]")
-_variable = re.compile(r"%([a-z%])")
 _NO_SECRET = "{SSHA512}" + "A" * 107 + "="  # fits nothing; checked where there is no account
-
-DIGITS_MOST = 10  # of a uid or gid: 32 bits
-NOBODY = (-1, -1)  # uid and gid where nobody said whose a mailbox is
-
-
-class Account(NamedTuple):
-    """A user: name (the login as the file writes it), uid and gid of the mailbox, its place.
-
-    `maildir` is "" for an account without a mailbox (it may only send). `fields` are the extra
-    fields, `key` or `key=value`, without Dovecot's `userdb_` in front.
-    """
-
-    name: str
-    uid: int
-    gid: int
-    home: str
-    maildir: str
-    gecos: str = ""
-    fields: Mapping[str, str] = MappingProxyType({})
-    secret: str = ""
-
-    def __repr__(self) -> str:
-        """Say whose it is, without the secret."""
-        return f"Account({self.name!r}, {self.uid}, {self.gid}, {self.maildir!r})"
 
 
 class Accounts:
@@ -86,7 +63,7 @@ class Accounts:
         """
         self.path, self.state = path, state
         self._maildir = maildir
-        self._elsewhere, self._old = elsewhere, old
+        self.elsewhere, self._old = elsewhere, old
         self._local = frozenset(ascii_domain(domain) for domain in local_domains)
         self._system_users = system_users
         self._owner = owner or NOBODY
@@ -130,6 +107,11 @@ class Accounts:
         self._refresh()
         return [account for key in list(self._accounts) if (account := self._get(key))]
 
+    def schemes(self) -> set[str]:
+        """List the schemes of the file's secrets; raise Misconfigured."""
+        self._refresh()
+        return {schemes.split(secret_of(one))[0] for one in self._accounts.values()}
+
     def has_field(self, name: str) -> bool:
         """Whether an account of the file has an extra field; raise Misconfigured."""
         self._refresh()
@@ -155,7 +137,7 @@ class Accounts:
         except Misconfigured as error:
             raise AuthTrouble(detail=error.detail) from error
         secret = account.secret if account else self._decoy()
-        elsewhere = self._elsewhere
+        elsewhere = self.elsewhere
         if elsewhere.has_passwords and (account is None or schemes.elsewhere(secret)):
             # Asked for nobody too: an unknown login must take as long.
             fits = elsewhere.password_fits(login, password, service, address)
@@ -175,9 +157,9 @@ class Accounts:
             account = self.find(login) if login else None
         except Misconfigured as error:
             raise AuthTrouble(detail=error.detail) from error
-        if not login or not self._elsewhere.token_program:
+        if not login or not self.elsewhere.token_program:
             raise BadCredentials
-        fits = self._elsewhere.token_fits(login, token, service, address)
+        fits = self.elsewhere.token_fits(login, token, service, address)
         if not fits or account is None or not self.may_log_in(account, service, address):
             raise BadCredentials
         return account
@@ -189,7 +171,7 @@ class Accounts:
         it likes best, and asks its user for another password when that fails.
         """
         found = (*filter(self._all_have, reversed(HASHES)), "PLAIN", "LOGIN")
-        if self._elsewhere.token_program:
+        if self.elsewhere.token_program:
             found += ("OAUTHBEARER", "XOAUTH2")
         return (*found, CRAM) if self.offers(CRAM) else found
 
@@ -207,10 +189,10 @@ class Accounts:
         """Whether every account could log in by this one; raise Misconfigured."""
         self._refresh()
         if mechanism not in self._scram:
-            secrets = map(_secret_of, self._accounts.values())
+            secrets = map(secret_of, self._accounts.values())
             able = all(schemes.can_prove(secret, mechanism) for secret in secrets)
             self._scram[mechanism] = (
-                able and bool(self._accounts) and not self._elsewhere.has_passwords
+                able and bool(self._accounts) and not self.elsewhere.has_passwords
             )
         return self._scram[mechanism] and not self.app_passwords.everything()
 
@@ -273,127 +255,3 @@ class Accounts:
         return Account(
             user.pw_name, user.pw_uid, user.pw_gid, user.pw_dir, maildir, user.pw_gecos, {}, "x"
         )
-
-
-@functools.cache
-def _faultless() -> re.Pattern[str]:
-    """What a line without a fault looks like; costly to compile, so only once a file is read."""
-    return re.compile(
-        r"[A-Za-z0-9][!-.0-9;-\[\]-~]*"  # login
-        r":(?:x|[!*][^:]*|\{(?:" + "|".join(sorted(schemes.KNOWN)) + r")\}[^:]*)?"
-        r"(?::[0-9]{0,10}(?::[0-9]{0,10}"  # uid, gid
-        r"(?::[^:]*(?::(?:/[^:]*)?"  # gecos, home
-        r"(?::[^:]*:?)?)?)?)?)?\Z"  # shell, and no extra fields
-    )
-
-
-def read_accounts(
-    text: str, maildir: str, faults: list[str], owner: tuple[int, int] = NOBODY
-) -> dict[str, Account | str]:
-    """Read an accounts file: accounts by login in lower case; faults, as `line: what`, are added.
-
-    A line that is plain to see without a fault is given as it is: most files are long, and most
-    sessions ask for one account.
-
-    `maildir` is the pattern, and `owner` the uid and gid, for accounts that name none.
-    """
-    found: dict[str, Account | str] = {}
-    faultless = _faultless()
-    absolute = maildir[:1] in ("/", "~") or maildir[:2] == "%h"
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip() or line[0] == "#":
-            continue
-        name = line.partition(":")[0]
-        key = name.lower()
-        if key in found:
-            faults.append(f"{number}: {name} stands here a second time")
-        if absolute and faultless.match(line):
-            found[key] = line
-            continue
-        wrong: list[str] = []
-        found[key] = read_account(line, maildir, wrong, owner)
-        faults += (f"{number}: {what}" for what in wrong)
-    return found
-
-
-def read_account(
-    line: str, maildir: str, faults: list[str], owner: tuple[int, int] = NOBODY
-) -> Account:
-    """Read a line of an accounts file; what is wrong with it is added to `faults`."""
-    name, secret, uid, gid, gecos, home, _, extra = (line.split(":", 7) + [""] * 7)[:8]
-    if not name.isprintable() or name[:1] in ("", ".") or _not_in_login.search(name):
-        faults.append(f"{name!r} cannot be a login")
-    if not schemes.locked(secret) and not schemes.known(secret):
-        faults.append(f"{name}: unknown password scheme {{{schemes.split(secret)[0]}}}")
-    fields = _fields(extra)
-    mail = fields.get("maildir") or _dovecot_mail(fields.get("mail", "")) or maildir
-    place = expand(mail, name, home)
-    if home and not home.startswith("/"):
-        faults.append(f"{name}: the home {home!r} is not an absolute path")
-    elif place and not place.startswith("/"):
-        faults.append(f"{name}: the Maildir {place!r} is not an absolute path")
-    for service in fields["services"].split(",") if "services" in fields else ():
-        if service and service not in APP_SERVICES:
-            faults.append(f"{name}: {service!r} is none of {', '.join(APP_SERVICES)}")
-    if "cert" in fields:
-        from mailtools.services.access.certificate import read_fingerprint  # rare
-
-        for text in fields["cert"].split(","):
-            if not read_fingerprint(text):
-                faults.append(f"{name}: {text!r} is not sha256: and a fingerprint in hexadecimal")
-    for network in fields["allow_nets"].split(",") if "allow_nets" in fields else ():
-        if network and not is_network(network):
-            faults.append(f"{name}: {network!r} is neither an address nor a network")
-    numbers = (
-        _user_number(name, uid, faults) if uid else owner[0],
-        _group_number(name, gid, faults) if gid else owner[1],
-    )
-    return Account(name, *numbers, home, place, gecos, fields, secret)
-
-
-def expand(pattern: str, login: str, home: str) -> str:
-    """Give the path a pattern names for a user; "" where it needs a home and there is none."""
-    local, _, domain = login.rpartition("@") if "@" in login else (login, "", "")
-    values = {"u": login, "n": local, "d": domain, "h": home, "%": "%"}
-    if pattern[:1] == "~":
-        pattern = "%h" + pattern[1:]
-    if "%h" in pattern and not home:
-        return ""
-    return _variable.sub(lambda match: values.get(match[1], match[0]), pattern)
-
-
-def _secret_of(account: Account | str) -> str:
-    if isinstance(account, str):
-        return account.partition(":")[2].partition(":")[0]
-    return account.secret
-
-
-def _fields(extra: str) -> dict[str, str]:
-    words = (word.partition("=") for word in extra.split())
-    return {key.removeprefix("userdb_"): value if equals else "yes" for key, equals, value in words}
-
-
-def _dovecot_mail(location: str) -> str:
-    """Give the path of Dovecot's `maildir:PATH:options`; "" for other kinds of mailboxes."""
-    kind, _, rest = location.partition(":")
-    return rest.partition(":")[0] if kind == "maildir" else ""
-
-
-def _user_number(login: str, text: str, faults: list[str]) -> int:
-    if text.isascii() and text.isdigit() and len(text) <= DIGITS_MOST:
-        return int(text)
-    try:
-        return pwd.getpwnam(text).pw_uid
-    except (KeyError, ValueError):  # a NUL
-        faults.append(f"{login}: {text!r} is neither a number nor a user of this host")
-        return NOBODY[0]
-
-
-def _group_number(login: str, text: str, faults: list[str]) -> int:
-    if text.isascii() and text.isdigit() and len(text) <= DIGITS_MOST:
-        return int(text)
-    try:
-        return grp.getgrnam(text).gr_gid
-    except (KeyError, ValueError):
-        faults.append(f"{login}: {text!r} is neither a number nor a group of this host")
-        return NOBODY[1]

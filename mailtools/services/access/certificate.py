@@ -13,7 +13,8 @@ from mailtools.errors import Misconfigured
 if TYPE_CHECKING:
     import ssl
 
-    from mailtools.services.access.accounts import Account, Accounts
+    from mailtools.services.access.account_line import Account
+    from mailtools.services.access.accounts import Accounts
 
 _fingerprint = re.compile(r"sha256:([0-9a-f]{64})\Z")
 

@@ -26,6 +26,11 @@ def crypt(password: bytes, setting: str) -> str:
     return found.decode("ascii", "replace")
 
 
+def load() -> None:
+    """Load the library; a host that has none says so at a login."""
+    _library()
+
+
 def new_setting(prefix: str) -> str:
     """Make a fresh salt for a method (`$y$`, `$2b$`, `$6$`); "" where this host cannot."""
     try:

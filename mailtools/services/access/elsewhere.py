@@ -22,6 +22,15 @@ class Elsewhere(NamedTuple):
         """Whether passwords are checked elsewhere."""
         return bool(self.program or self.socket or self.pam)
 
+    def make_ready(self) -> None:
+        """Load what asks them."""
+        if self.program or self.token_program:
+            import mailtools.services.access.checkpassword
+        if self.socket:
+            import mailtools.services.access.auth_socket
+        if self.pam:
+            import mailtools.services.access.pam  # noqa: F401
+
     def password_fits(self, login: str, password: str, service: str, address: str) -> bool:
         """Whether a password is the login's; raise AuthTrouble."""
         # Each is imported where it is asked: they start programs, load libraries.

@@ -17,7 +17,8 @@ from mailtools.protocol.sasl import scram
 from mailtools.protocol.sasl.scram import ScramKeys
 from mailtools.protocol.sasl.server import Credentials, External, Password, Proven, Token
 from mailtools.services.access import passwords, schemes
-from mailtools.services.access.accounts import Account, Accounts
+from mailtools.services.access.account_line import Account
+from mailtools.services.access.accounts import Accounts
 from mailtools.services.access.throttle import Throttle
 
 

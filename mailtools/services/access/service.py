@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from mailtools.net.session import Peer
     from mailtools.net.stream import Stream
     from mailtools.protocol.engine import Engine
-    from mailtools.services.access.accounts import Account, Accounts
+    from mailtools.services.access.account_line import Account
+    from mailtools.services.access.accounts import Accounts
     from mailtools.services.access.login import Login
 
 Opened = TypeVar("Opened")

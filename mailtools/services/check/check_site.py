@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from mailtools.errors import BadAddress, Failure
 from mailtools.mail.address import Address, parse_domain
-from mailtools.services.access.accounts import Account, Accounts
+from mailtools.services.access.account_line import Account
+from mailtools.services.access.accounts import Accounts
 from mailtools.services.check.finding import Finding, complaints, fault, said, warning
 from mailtools.services.local.directory import POSTMASTER, Directory
 

@@ -12,7 +12,7 @@ from mailtools.services.access.service import Door, Service, take_mailbox, take_
 if TYPE_CHECKING:
     from mailtools.net.session import Peer
     from mailtools.net.stream import Stream
-    from mailtools.services.access.accounts import Account
+    from mailtools.services.access.account_line import Account
     from mailtools.services.imap.mailbox import ImapSession
 
 

@@ -23,7 +23,7 @@ from mailtools.errors import (
     NoSuchMailbox,
 )
 from mailtools.mail.address import Address, ascii_domain, parse_address
-from mailtools.services.access.accounts import Account
+from mailtools.services.access.account_line import Account
 from mailtools.services.access.changing_file import ChangingFile
 from mailtools.services.local.aliases import AliasFile, Kind, Word, read_targets
 from mailtools.services.local.srs import Srs

@@ -11,7 +11,7 @@ from binascii import crc32
 
 from mailtools.errors import MailboxFull
 from mailtools.mail.address import Address, parse_address
-from mailtools.services.access.accounts import Account
+from mailtools.services.access.account_line import Account
 from mailtools.services.local.aliases import Kind, Word
 from mailtools.services.local.child import Order, Outcome
 from mailtools.services.local.forward import included, own_rules

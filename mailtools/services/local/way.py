@@ -6,7 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from mailtools.services.access.accounts import Account
+    from mailtools.services.access.account_line import Account
 
 
 class Where(Enum):

@@ -17,7 +17,7 @@ from mailtools.services.access.service import (
 if TYPE_CHECKING:
     from mailtools.net.session import Peer
     from mailtools.net.stream import Stream
-    from mailtools.services.access.accounts import Account
+    from mailtools.services.access.account_line import Account
     from mailtools.services.pop3.mailbox import Maildrop
 
 

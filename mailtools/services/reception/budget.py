@@ -16,7 +16,7 @@ from mailtools.errors import Failure, PolicyRefused
 from mailtools.mail.address import ascii_domain
 from mailtools.mail.dates import format_date_field
 from mailtools.mail.envelope import Envelope, ForwardPath
-from mailtools.services.access.accounts import Account
+from mailtools.services.access.account_line import Account
 from mailtools.store.queue import Queue
 from mailtools.store.tally import Tally
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from mailtools.store.quota import Limits
 
 if TYPE_CHECKING:
-    from mailtools.services.access.accounts import Account
+    from mailtools.services.access.account_line import Account
 
 _size = re.compile(r"([0-9]{1,18})([BKMGT]?)(?:i?B)?\Z", re.IGNORECASE)
 DAY = 86400.0

@@ -104,12 +104,23 @@ def session_of(
 
 def preload() -> None:
     """Load what a session needs later than its banner: a listener does it before it forks."""
+    import datetime  # noqa: F401
+    import ipaddress  # noqa: F401
+    import shlex  # noqa: F401
+    import traceback  # noqa: F401
+
     import mailtools.services.access.app_passwords
-    import mailtools.services.access.checkpassword
     import mailtools.services.access.login
+    import mailtools.services.reception.etrn
     import mailtools.services.reception.intake
     import mailtools.services.reception.limits
-    import mailtools.services.reception.mending  # noqa: F401
+    import mailtools.services.reception.mending
+    import mailtools.store.quota
+    import mailtools.trust.authres
+    import mailtools.trust.srs  # noqa: F401
+    from mailtools.mail.address import ascii_domain
+
+    ascii_domain("é")  # idna loads its tables at the first such domain
 
 
 def turn_away(name: str) -> Callable[[Failure], bytes]:

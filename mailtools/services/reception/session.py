@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mailtools.net.stream import Stream
     from mailtools.protocol.sasl import server as sasl
     from mailtools.protocol.smtp.session import Sink
-    from mailtools.services.access.accounts import Account
+    from mailtools.services.access.account_line import Account
     from mailtools.services.reception.belief import Stranger
     from mailtools.services.reception.intake import HeaderWork
     from mailtools.services.reception.policy import Policy

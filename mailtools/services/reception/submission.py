@@ -14,7 +14,8 @@ from mailtools.mail.address import Address, ascii_domain
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mailtools.services.access.accounts import Account, Accounts
+    from mailtools.services.access.account_line import Account
+    from mailtools.services.access.accounts import Accounts
     from mailtools.services.local.directory import Directory
 
 

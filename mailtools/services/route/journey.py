@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from mailtools.errors import Failure, MailLoop, NoSuchMailbox
 from mailtools.mail.address import parse_address
-from mailtools.services.access.accounts import Account
+from mailtools.services.access.account_line import Account
 from mailtools.services.local.aliases import Kind, Word
 from mailtools.services.local.child import acting_as_owner
 from mailtools.services.local.directory import Directory, check_account

@@ -11,7 +11,7 @@ from mailtools.config import SETTINGS, Config
 from mailtools.errors import Failure
 from mailtools.mail import envelope
 from mailtools.mail.report import parse_report
-from mailtools.services.access.accounts import read_accounts
+from mailtools.services.access.account_line import read_accounts
 from mailtools.services.agent import parse_job
 from mailtools.services.local.aliases import read_aliases
 from mailtools.services.relay.dkim_keys import parse_line

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mailtools.net.session import Peer
     from mailtools.net.stream import Stream
     from mailtools.protocol.smtp.session import Sink
-    from mailtools.services.access.accounts import Account
+    from mailtools.services.access.account_line import Account
     from mailtools.services.reception.intake import Entries
     from mailtools.services.reception.milter.session import Milters
     from mailtools.services.reception.policy import Policy

@@ -19,6 +19,7 @@ LINE_MOST = 76
 _white = re.compile(r"[ \t\r\n]+")
 _keyword = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _word = re.compile(r"[^ \t\r\n;()\"=]+")
+_claimed = re.compile(r"[^\x00-\x20\x7f;()\"=,/:<>@\[\]?\\]+")  # what others may read as the id
 _value = re.compile(r"(?:[^ \t\r\n;()\"]|\"(?:[^\"\\]|\\.)*\")+", re.DOTALL)
 _quoted = re.compile(r"\"((?:[^\"\\]|\\.)*)\"", re.DOTALL)
 _pair = re.compile(r"\\(.)", re.DOTALL)
@@ -219,7 +220,7 @@ def is_forged(field: Field, authserv_ids: Collection[str]) -> bool:
     if field.key != b"authentication-results":
         return False
     try:
-        claimed = _Reader(field.body.decode("utf-8")).value(_word)
+        claimed = _Reader(field.body.decode("utf-8")).value(_claimed)
     except (BadRecord, UnicodeDecodeError):
         return True
     return _id(claimed) in {_id(each) for each in authserv_ids}

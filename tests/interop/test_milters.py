@@ -94,7 +94,8 @@ def send(server: Server, body: str, *, header: str = "") -> tuple[int, str]:
 
 def newest(site: Site) -> tuple[str, str]:
     """Envelope and message of the newest entry."""
-    path = max((site.queue / "new").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    # by ID, which tells microseconds; a file's time may be that of the last tick
+    path = max((site.queue / "new").iterdir(), key=lambda path: path.name)
     head, _, text = path.read_text().partition("\n\n")
     return head, text
 

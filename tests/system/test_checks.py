@@ -20,7 +20,11 @@ KEY = new_private_key("ed25519")
 GOOD, BAD = "192.0.2.7", "203.0.113.9"  # what SPF allows, and what it does not
 
 ZONE = {
-    "bank.test": {"TXT": ['"v=spf1 ip4:192.0.2.7 -all"'], "A": ["192.0.2.7"]},
+    "bank.test": {
+        "TXT": ['"v=spf1 ip4:192.0.2.7 -all exp=why.bank.test"'],
+        "A": ["192.0.2.7"],
+    },
+    "why.bank.test": {"TXT": ['"%{i} is not ours, see http://bank.test/%{S}"']},
     "_dmarc.bank.test": {"TXT": ['"v=DMARC1; p=reject"']},
     "s._domainkey.bank.test": {"TXT": [f'"{KEY.record()}"']},
     "list.test": {"MX": ["0 ."]},
@@ -132,6 +136,8 @@ def test_a_forged_message_is_refused_in_words_that_help(strict: Site) -> None:
         assert said.startswith("5.7.26 ")
         for words in ("bank.test", "SPF fail", "no DKIM signature", "reject"):
             assert words in said
+        # RFC 7208 6.2: who says so is plain
+        assert f'(the domain says: "{BAD} is not ours, see http://bank.test/a%40bank.test")' in said
         # the next one of the same session is another matter
         assert sent(smtp, "x@plain.test", message("x@plain.test"))[0] == 250
     assert len(entries(strict)) == 1

@@ -33,6 +33,7 @@ SIGNERS_TOLD = 2  # in a refusal
 PROVED_MOST = 2  # signers whose standing counts: each is a file, and strangers choose them
 MARKED = "nothing is refused here yet"
 OPEN = "its recipient takes all mail"
+SAID_MOST = 120  # characters of what SPF's exp= says in a refusal
 TEXT_MOST = 480  # characters: a reply line has 512 octets, RFC 5321 4.5.3.1.5
 
 
@@ -265,6 +266,8 @@ def _refusal_text(dmarc: DmarcResult, spf: SpfResult, dkim: Sequence[DkimResult]
     spf_words = f"SPF {spf.result} for {spf.domain or 'no domain'}"
     if spf.result is Spf.PASS:
         spf_words += ", which is another domain"
+    elif spf.explanation:  # RFC 7208 6.2: it must be plain who says so
+        spf_words += f' (the domain says: "{spf.explanation[:SAID_MOST]}")'
     words = [f"DKIM {each.result} for {each.domain or 'no domain'}" for each in dkim[:SIGNERS_TOLD]]
     if any(each.result is Dkim.PASS for each in dkim):
         words.append("none of them of its domain")

@@ -165,15 +165,20 @@ def build(
     context = tls_of(config, needed=tls, accounts=accounts if submission else None)
     directory = directory_of(config, accounts)
     home, quick = directory.home, qmtp or qmqp
+    known = config.file("accounts") or (config.flag("system-users") and accounts.elsewhere.anybody)
+    logins = bool(known) and not (lmtp or quick)
     policy = Policy(
         me=me,
         queue=Queue(queue),
         directory=directory,
-        accounts=accounts if config.file("accounts") and not (lmtp or quick) else None,
+        accounts=accounts if logins else None,
         relay_clients=networks_of(config, "relay-clients"),
         relay_domains=relay_domains_of(config),
         xclient_clients=networks_of(config, "xclient-clients"),
-        submission=Submission(accounts, directory, home, separators) if submission else None,
+        submission=Submission(accounts, directory, home, separators)
+        if logins or submission
+        else None,
+        clients_only=submission,
         lmtp=lmtp,
         check_mailboxes=not qmqp,
         starttls=context is not None and not tls,

@@ -1,6 +1,7 @@
 """smtpd-accept as a process: what is in the queue, who may relay, TLS, AUTH, proxies, LMTP."""
 
 import os
+import pwd
 import re
 import smtplib
 import socket
@@ -404,6 +405,52 @@ def test_more_senders_are_allowed_by_name(mail_site: Site, authority: Any) -> No
         ):
             assert smtp.mail(sender)[0] == code
             smtp.rset()
+
+
+def test_who_logs_in_at_an_exchanger_is_held_to_the_same_rules(
+    mail_site: Site, authority: Any
+) -> None:
+    mail_site.tls(authority.issue_cert("mail.example.org", "localhost", "127.0.0.1"))
+    with client(mail_site.listen("smtpd-accept")) as smtp:
+        smtp.starttls(context=context(authority))
+        smtp.login("alice", "secret")
+        assert smtp.mail("bob@example.org")[0] == 550
+        smtp.mail("alice@example.org")
+        smtp.rcpt("eve@example.net")
+        assert smtp.data("From: bob@example.org\r\n\r\n")[0] == 550
+        text = "From: alice@example.org\r\nBcc: carol@example.org\r\n\r\n"
+        assert smtp.sendmail("alice@example.org", ["eve@example.net"], text) == {}
+    ((_, message),) = entries(mail_site)
+    assert b"carol" not in message
+    assert b"\nDate: " in message
+
+
+def somebody() -> str:
+    """Give a user of this host, not root, who owns his home; "" where there is none."""
+    for user in pwd.getpwall():
+        try:
+            if user.pw_uid and os.stat(user.pw_dir).st_uid == user.pw_uid:
+                return user.pw_name
+        except OSError:
+            continue
+    return ""
+
+
+@pytest.mark.skipif(not somebody(), reason="needs a user who owns his home")
+def test_users_of_the_system_log_in_without_a_file_of_accounts(
+    mail_site: Site, tmp_path: Path
+) -> None:
+    (mail_site.etc / "accounts").unlink()
+    program = tmp_path / "yes"
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o755)
+    mail_site.set("system-users", "yes")
+    mail_site.set("plaintext-login", "yes")
+    with client(mail_site.listen("smtpd-accept", "--submission")) as smtp:
+        assert not smtp.has_extn("AUTH")  # nobody knows their passwords
+    mail_site.set("auth-program", str(program))
+    with client(mail_site.listen("smtpd-accept", "--submission")) as smtp:
+        smtp.login(somebody(), "whatever")
 
 
 def test_two_from_fields_are_not_submitted(submission: Server, authority: Any) -> None:

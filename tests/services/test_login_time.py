@@ -49,6 +49,7 @@ def submission(accounts: Accounts, tmp_path: Path, relay_clients: Networks) -> S
         accounts,
         relay_clients=relay_clients,
         submission=rules,
+        clients_only=True,
         plaintext_login=True,
     )
     settings = Settings("mail.example.org", submission=True, synchronous=False, patience=2 * SOON)

@@ -22,6 +22,11 @@ class Elsewhere(NamedTuple):
         """Whether passwords are checked elsewhere."""
         return bool(self.program or self.socket or self.pam)
 
+    @property
+    def anybody(self) -> bool:
+        """Whether somebody is asked for something."""
+        return self.has_passwords or bool(self.token_program)
+
     def make_ready(self) -> None:
         """Load what asks them."""
         if self.program or self.token_program:

@@ -46,7 +46,9 @@ class Policy(NamedTuple):
     """Whose mail is relayed for strangers; None: nobody's."""
     xclient_clients: Networks = NOBODY
     submission: Submission | None = None
-    """The rules of a submission service; None for an exchanger."""
+    """The rules for who has logged in, and for all of a submission service; None: nobody can."""
+    clients_only: bool = False
+    """A submission service: who has not logged in, and may not relay, sends nothing."""
     lmtp: bool = False
     check_mailboxes: bool = True
     """Look for a local mailbox while its recipient is named: QMQP's peers could do nothing else."""

@@ -79,7 +79,7 @@ class SmtpService:
         """How many seconds it may last: a mail client that does not log in has a while."""
         if self.quick is not None:
             return self.quick.lifetime
-        return math.inf if self.policy.submission is None or session.trusted else LOGIN_TIME
+        return math.inf if session.trusted or not self.policy.clients_only else LOGIN_TIME
 
 
 @contextmanager

@@ -60,7 +60,7 @@ class Reception:
         self._verb = ""
         self._tls = ""
         self.secure = False
-        self.release_until = _release_until() if policy.submission else ""
+        self.release_until = _release_until() if policy.clients_only else ""
         self._relay_client = "RELAYCLIENT" in os.environ  # UCSPI's word for it, tcprules(1)
         self._begin: tuple[str, dict[str, str]] | None = None
         self._paths: dict[str, ForwardPath] = {}
@@ -201,21 +201,17 @@ class Reception:
     def may_turn(self) -> bool:
         """Whether the peer may ask for something by ETRN."""
         policy = self._policy
-        return self.trusted or (policy.relay_domains is not None and policy.submission is None)
+        return self.trusted or (policy.relay_domains is not None and not policy.clients_only)
 
     # -- the envelope -----------------------------------------------------------------------------
 
     def mail(self, reverse_path: Address | None, parameters: dict[str, str]) -> None:
         """Begin a message, where its sender may send it and there is room."""
-        policy = self._policy
-        if policy.submission is not None:
-            if self._account is None:
-                if policy.starttls and not self.secure:
-                    raise TlsRequired
-                if not self._relay_client:
-                    raise AuthRequired
-            elif reverse_path is not None:
-                policy.submission.check_sender(self._account, reverse_path)
+        policy, account = self._policy, self._account
+        if account is None:
+            self._keep_to_clients()
+        elif reverse_path is not None and policy.submission is not None:
+            policy.submission.check_sender(account, reverse_path)
         crowd = self._crowd()
         if crowd is not None:
             self._keep_to(crowd.message(self._peer.address))
@@ -223,6 +219,14 @@ class Reception:
         policy.room.check(int(parameters.get("SIZE", "0")))
         kept = {key: value for key, value in parameters.items() if key not in _NOT_KEPT}
         self._begin = (str(reverse_path) if reverse_path else "", kept)
+
+    def _keep_to_clients(self) -> None:
+        """Refuse who has not logged in where only mail clients are served."""
+        policy = self._policy
+        if policy.clients_only and policy.starttls and not self.secure:
+            raise TlsRequired
+        if policy.clients_only and not self._relay_client:
+            raise AuthRequired
 
     def rcpt(self, forward_path: Address, parameters: dict[str, str]) -> None:
         """Add a forward-path: a mailbox here, or anybody's where the peer may relay."""
@@ -279,7 +283,7 @@ class Reception:
         work: HeaderWork | None = None
         if policy.authserv_id and not self._relay_client:
             work = without_forged(policy.authserv_id)
-        if policy.submission is not None:
+        if policy.submission is not None and (policy.clients_only or account is not None):
             mend = policy.submission.header_work(account, reverse_path)
             work = one_after_other(work, mend) if work else mend
         intake = Intake(
@@ -293,7 +297,7 @@ class Reception:
             hold=partial(policy.budget.hold, account) if policy.budget and account else None,
         )
         paths = list(self._paths)
-        if self.trusted or policy.submission is not None:
+        if self.trusted or policy.clients_only:
             return policy.correspondents().sink(intake, paths) if policy.correspondents else intake
         sink: Sink = intake
         if self._stranger is not None:

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from mailtools.errors import Failure
 
-_LINE = rb"(?s)([2-5][0-9]{2})(?:([ -])(.*))?\Z"  # compiled where a peer first replies
+# Compiled where a peer first replies. Some write a TAB for the space.
+_LINE = rb"(?s)([2-5][0-9]{2})(?:([ \t-])(.*))?\Z"
 _STATUS = r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |\Z)"
 _CONTROLS = dict.fromkeys((*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029), "?") | {9: " "}
 
@@ -26,6 +27,16 @@ class Reply(NamedTuple):
     def positive(self) -> bool:
         """Whether the peer agrees (2yz) or waits for more (3yz)."""
         return 200 <= self.code < 400
+
+    @property
+    def completed(self) -> bool:
+        """Whether the peer did what it was asked: any 2yz says so (RFC 5321 4.2.1)."""
+        return 200 <= self.code < 300
+
+    @property
+    def continues(self) -> bool:
+        """Whether the peer waits for what comes next (3yz)."""
+        return 300 <= self.code < 400
 
     @property
     def permanent(self) -> bool:

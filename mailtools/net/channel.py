@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import time
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -169,6 +170,14 @@ class Channel:
     # -- events -----------------------------------------------------------------------------------
 
     def _ready(self, events: int) -> None:
+        try:
+            self._happened(events)
+        except Exception:
+            # A fault of ours must not take down the other connections, and what they have sent.
+            traceback.print_exc()
+            self._end(SystemTrouble())
+
+    def _happened(self, events: int) -> None:
         if self._connecting:
             self._connected()
             return
@@ -221,6 +230,8 @@ class Channel:
             self._end(failure)
             return
         self._send_raw(pipe.to_send())
+        if self.closed:
+            return
         if text:
             self._engine.receive(text)
         if pipe.ended:
@@ -345,6 +356,8 @@ class Channel:
             done = pipe.handshake(data)
         finally:
             self._send_raw(pipe.to_send())  # the alert too
+        if self.closed:
+            return
         if not done:
             self._watch(READ | WRITE if self._unsent else READ)
             return
@@ -373,12 +386,12 @@ class Channel:
     def _end(self, failure: Failure | None) -> None:
         if self.closed:
             return
-        if failure is None and self._pipe is not None:
-            self._send_raw(self._pipe.goodbye())
         self.closed = True
         self.failure = failure
         self._loop.untime(self)
         if self._socket is not None:
+            if failure is None and self._pipe is not None:
+                self._say_goodbye(self._socket, self._pipe)
             if self._events:
                 self._loop.unwatch(self._socket.fileno())
             self._socket.close()
@@ -387,6 +400,13 @@ class Channel:
         elif failure is not None:
             self._engine.fail(failure)
         self._progress()
+
+    @staticmethod
+    def _say_goodbye(sock: socket.socket, pipe: TlsPipe) -> None:
+        try:
+            sock.send(pipe.goodbye())
+        except OSError:
+            pass  # whoever left first needs none
 
     def close(self) -> None:
         """Cut the connection."""

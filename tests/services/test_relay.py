@@ -326,11 +326,21 @@ def test_opportunistic_tls_needs_no_good_certificate(
     assert bench.run("bob@example.net")[0][1] == "relayed"
 
 
-def test_a_failed_handshake_falls_back_to_plain_text(
-    bench: Bench, peers: Peers, capfd: Any
+@pytest.mark.parametrize(
+    "broken",
+    [
+        TLS_HELLO.partition("*** tls")[0] + "S: this is no TLS\n*** end\n",
+        TLS_HELLO.partition("*** tls")[0] + "*** drop\n",
+        TLS_HELLO.partition("S: 220 go")[0] + "*** end\n",
+        TLS_HELLO.partition("S: 250-mx\nS: 250-AUTH")[0] + "*** drop\n",
+    ],
+    ids=["no TLS", "reset in the handshake", "end at STARTTLS", "reset behind the handshake"],
+)
+def test_tls_that_fails_falls_back_to_plain_text(
+    bench: Bench, peers: Peers, server_context: ssl.SSLContext, capfd: Any, broken: str
 ) -> None:
-    broken = TLS_HELLO.partition("*** tls")[0] + "S: this is no TLS\n*** end\n"
-    peers([broken, HELLO.replace("PIPELINING", "STARTTLS") + STEPWISE + BYE])
+    plain = HELLO.replace("PIPELINING", "STARTTLS") + STEPWISE + BYE
+    peers([broken, plain], context=server_context)
     zone(bench, "one")
     assert bench.run("bob@example.net")[0][1] == "relayed"
     assert "unsecured " in capfd.readouterr().err

@@ -6,7 +6,7 @@ concern; that each forward-path gets exactly one outcome, whatever happens, is l
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from mailtools.errors import ConnectionDied, Failure, TimedOut
+from mailtools.errors import ConnectionDied, Failure, Refused
 from mailtools.mail.envelope import ForwardPath
 from mailtools.mail.reply import Reply
 from mailtools.mail.report import RELAYED, Report, report_failure
@@ -116,8 +116,8 @@ class Carrier(ReplyEngine):
                 if path is not accepted[0] and each:
                     reply = yield from self._ask(b"", DOT)  # RFC 2033 4.2
                 self._settle_reply(path.address, reply, "the message")
-        except (ConnectionDied, TimedOut) as failure:
-            if not self._dot_sent:
+        except Failure as failure:
+            if not self._dot_sent or isinstance(failure, Refused):
                 raise
             doubt = f"{failure.text} after the whole message was sent: possibly a duplicate"
             self.died = type(failure)(doubt, status=failure.status)
@@ -138,7 +138,7 @@ class Carrier(ReplyEngine):
     # -- outcomes ---------------------------------------------------------------------------------
 
     def _settle_reply(self, address: str, reply: Reply, to: str) -> None:
-        if reply.code == 250 and to == "the message":
+        if reply.completed and to == "the message":
             status = reply.status or "2.0.0"
             path = self._open.get(address)
             asked = path is not None and "SUCCESS" in path.parameters.get("NOTIFY", "")
@@ -148,9 +148,9 @@ class Carrier(ReplyEngine):
             self._put(address, Outcome(report))
             return
         failure = self._refusal(reply, to)
-        self._settle(address, failure, elsewhere=not failure.permanent)
         if reply.positive:
             raise failure
+        self._settle(address, failure, elsewhere=not failure.permanent)
 
     def _settle(self, address: str, failure: Failure, *, elsewhere: bool) -> None:
         self._put(address, Outcome(report_failure(address, failure), elsewhere))

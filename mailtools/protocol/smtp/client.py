@@ -17,9 +17,11 @@ from collections.abc import Collection, Generator
 
 from mailtools.errors import (
     AuthTrouble,
+    ConnectionDied,
     Failure,
     MailLoop,
     Refused,
+    TimedOut,
     TlsTrouble,
     TooManyRecipients,
 )
@@ -97,7 +99,7 @@ class SmtpClient(Carrier):
 
     def _begin(self) -> Script:
         reply = yield from self._ask(b"", GREETING)
-        if reply.code != 220:
+        if not reply.completed:
             raise self._refusal(reply, "the connection", soften=reply.code != 521)  # RFC 7504
         yield from self._hello()
         if not self.secured and self._tls is not Tls.NEVER:
@@ -112,9 +114,9 @@ class SmtpClient(Carrier):
         if reply.permanent and not self._lmtp:
             verb = "HELO"  # RFC 5321 3.2
             reply = yield from self._ask(f"HELO {self._me}\r\n".encode(), HELLO)
-        elif reply.code == 250:
+        elif reply.completed:
             self.offer = self._offer(reply.lines[1:])
-        if reply.code != 250:
+        if not reply.completed:
             raise self._refusal(reply, verb)
         name = reply.lines[0].partition(" ")[0].lower()
         if self._loops and name == self._me.lower():
@@ -125,11 +127,16 @@ class SmtpClient(Carrier):
             if self._tls is Tls.MUST:
                 raise TlsTrouble(f"{self.peer} offers no STARTTLS", status="4.7.4")
             return
-        reply = yield from self._ask(b"STARTTLS\r\n", HELLO)
-        if reply.code == 220:
-            yield Wait.TLS
-            yield from self._hello()
-        elif self._tls is Tls.MUST:
+        try:
+            reply = yield from self._ask(b"STARTTLS\r\n", HELLO)
+            if reply.completed:
+                yield Wait.TLS
+                yield from self._hello()
+        except (ConnectionDied, TimedOut) as failure:
+            # Whoever breaks off here cannot do TLS, or somebody in between keeps it from us. With
+            # TLS 1.3 a server may find fault when for us the handshake is over.
+            raise TlsTrouble(f"{failure.text} over STARTTLS") from failure
+        if self._tls is Tls.MUST and not reply.completed:
             raise TlsTrouble(self._said(reply, "STARTTLS"), status="4.7.4")
 
     def _authenticate(self, login: Login) -> Script:
@@ -142,14 +149,14 @@ class SmtpClient(Carrier):
         if client.initial is not None:
             words.append(encode(client.initial) or b"=")  # RFC 4954 4
         reply = yield from self._ask(b" ".join(words) + b"\r\n", HELLO)
-        while reply.code == 334:
+        while reply.continues:
             try:
                 answer = encode(client.respond(decode(reply.text.encode())))
             except Failure as failure:
                 yield from self._ask(b"*\r\n", HELLO)
                 raise AuthTrouble(f"{self.peer}: {failure.text}") from None
             reply = yield from self._ask(answer + b"\r\n", HELLO)
-        if reply.code != 235:
+        if not reply.completed:
             # Our credentials are our own trouble: an operator can mend them, so never permanent.
             raise AuthTrouble(self._said(reply, "AUTH"), status="4.7.8")
         client.finish()
@@ -209,7 +216,7 @@ class SmtpClient(Carrier):
             yield from self._ask(b"RSET\r\n", MAIL)
             self._unclean = False
         reply = yield from self._ask(mail, MAIL)
-        refused = None if reply.code == 250 else self._refusal(reply, "MAIL")
+        refused = None if reply.completed else self._refusal(reply, "MAIL")
         if reply.positive and refused is not None:
             raise refused
         accepted: list[ForwardPath] = []
@@ -219,7 +226,7 @@ class SmtpClient(Carrier):
                 reply = yield from self._ask(rcpt, RCPT)
                 if refused is not None:
                     continue
-                if 250 <= reply.code < 260:
+                if reply.completed:
                     accepted.append(path)
                 elif accepted and is_too_many(reply):
                     too_many.append((path, rcpt))
@@ -238,7 +245,7 @@ class SmtpClient(Carrier):
 
     def _data(self, accepted: list[ForwardPath], message: Message) -> Script:
         reply = yield from self._ask(b"DATA\r\n", DATA)
-        if reply.code != 354:
+        if not reply.continues:
             for path in accepted:
                 self._settle_reply(path.address, reply, "DATA")
             return
@@ -260,7 +267,7 @@ class SmtpClient(Carrier):
                 yield from self._answers(accepted, each=self._lmtp)
                 return
             reply = yield from self._ask(command + piece, DOT)
-            if reply.code != 250:
+            if not reply.completed:
                 for path in accepted:
                     self._settle_reply(path.address, reply, "BDAT")
                 return

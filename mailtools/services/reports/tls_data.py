@@ -90,8 +90,10 @@ def outcome(connection: Connection) -> tuple[str, str] | None:
     failure = connection.channel.failure
     if isinstance(failure, TlsTrouble):
         return _classified(failure)
-    refused = isinstance(connection.died, TlsTrouble)
-    if refused or connection.died is None or connection.engine.offer.lines:
+    died = connection.died
+    if isinstance(died, TlsTrouble) and died.__cause__ is not None:
+        return VALIDATION, died.text  # it was offered, and broke off
+    if isinstance(died, TlsTrouble) or died is None or connection.engine.offer.lines:
         return NO_STARTTLS, ""
     return None
 

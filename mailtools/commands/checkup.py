@@ -17,6 +17,7 @@ from mailtools.commands.parts import (
     transports_of,
 )
 from mailtools.config import SETTINGS, Config
+from mailtools.services.access.become import owner_of
 from mailtools.services.check import check_queue, check_reports, check_site, check_world
 from mailtools.services.check.finding import Finding, careful, complaints, said, warning
 from mailtools.services.publish.dkim_store import DkimStore
@@ -120,7 +121,7 @@ def _site(config: Config, queue: str, mends: dict[str, str]) -> Iterator[Finding
     yield from check_site.names(config.line("me"), domains)
     files = [path for name in SETTINGS if os.path.exists(path := f"{config.folder}/{name}")]
     secrets = [path for name in SECRETS if os.path.exists(path := f"{config.folder}/{name}")]
-    owner = check_queue.owner_of(queue) if os.geteuid() == 0 else None
+    owner = owner_of(queue) if os.geteuid() == 0 else None
     yield from check_site.permissions(config.folder, files, secrets, owner)
     keys = {config.path("tls-key"), *(key for _, _, key in named_chains(config))}
     yield from check_site.permissions(config.folder, (), sorted(keys - {""}), None)
@@ -152,7 +153,7 @@ def _signing(config: Config, queue: str, mends: dict[str, str]) -> Iterator[Find
     lines = store.lines()
     for line in lines:
         yield from complaints(partial(store.load, line), mends)
-    owner = check_queue.owner_of(queue) if os.geteuid() == 0 else None
+    owner = owner_of(queue) if os.geteuid() == 0 else None
     keys = [key_path(config.folder, line) for line in lines]
     yield from check_site.permissions(config.folder, keys, (), owner)
 

@@ -11,6 +11,7 @@ import click
 from mailtools.cli import command, etc_option, spool_option
 from mailtools.config import Config, duration
 from mailtools.errors import Usage
+from mailtools.services.access.become import owner_of
 from mailtools.services.publish.dkim_rotation import OK, Rotation, published
 from mailtools.services.publish.dkim_store import DkimStore, zone_line
 from mailtools.services.relay.dkim_keys import State
@@ -102,7 +103,4 @@ def _seconds(text: str) -> int:
 
 def _group(spool: str) -> int:
     """Give the group of the queue's owner, as whom relay-send reads keys; -1 where we are he."""
-    try:
-        return os.stat(f"{spool}/queue").st_gid if os.geteuid() == 0 else -1
-    except FileNotFoundError:
-        return -1
+    return owner_of(f"{spool}/queue")[1] if os.geteuid() == 0 else -1

@@ -26,7 +26,7 @@ from mailtools.commands.relay_parts import (
 )
 from mailtools.config import Config
 from mailtools.mail.address import parse_address
-from mailtools.services.local.child import acting_as_owner
+from mailtools.services.access.become import acting_for
 from mailtools.services.relay.families import Families
 from mailtools.services.relay.plan import Planner
 from mailtools.services.relay.smarthost import Smarthosts
@@ -75,7 +75,7 @@ def build(config: Config, spool: str, sender: str, *, dial: bool) -> Journey:
 
     def as_owner() -> AbstractContextManager[None]:
         """What is kept in the spool belongs to its owner, whoever asks."""
-        return acting_as_owner(spool) if os.path.isdir(spool) else nullcontext()
+        return acting_for(spool) if os.path.isdir(spool) else nullcontext()
 
     def way_out() -> WayOut:
         dialler = Dialler(me, contexts) if dial else None

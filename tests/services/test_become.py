@@ -25,3 +25,13 @@ def test_the_owner_of_the_queue_keeps_the_groups_that_the_system_gives(
         ("setgid", owner.pw_gid),
         ("setuid", owner.pw_uid),
     ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")
+def test_a_folder_that_root_made_for_somebody_is_not_his_as_root_s_group(tmp_path: Path) -> None:
+    owner, spool = pwd.getpwnam("mail"), tmp_path / "spool"
+    spool.mkdir()
+    os.chown(spool, owner.pw_uid, 0)  # install -d -o mail
+    assert become.owner_of(str(spool / "queue")) == (owner.pw_uid, owner.pw_gid)
+    os.chown(spool, owner.pw_uid, 4)  # a group that somebody chose
+    assert become.owner_of(str(spool)) == (owner.pw_uid, 4)

@@ -65,14 +65,29 @@ def acting_for(path: str) -> Iterator[None]:
 
 
 def owner_of(path: str) -> tuple[int, int]:
-    """Give uid and gid of `path`, or of the nearest folder above it that is there."""
+    """Give uid and gid of `path`, or of the nearest folder above it that is there.
+
+    Root's group is no group to act with: a folder that root made for somebody (`install -d -o`)
+    has it by chance. Then it is the owner's own group.
+    """
     try:
         about = os.stat(path)
     except FileNotFoundError:
         return owner_of(os.path.dirname(os.path.abspath(path)))
     except OSError as error:
         raise SystemTrouble(detail=f"cannot look at {path}: {error.strerror}") from error
+    if about.st_gid == 0 and about.st_uid != 0:
+        return about.st_uid, _own_group(about.st_uid)
     return about.st_uid, about.st_gid
+
+
+def _own_group(uid: int) -> int:
+    import pwd  # only where there is root to give up
+
+    try:
+        return pwd.getpwuid(uid).pw_gid
+    except KeyError:
+        return 0
 
 
 def _name_of(uid: int) -> str:

@@ -185,17 +185,16 @@ def take_mailbox(account: Account) -> None:
 
 def take_maildir(path: str) -> None:
     """Become the owner of a Maildir, where we are root; raise NoSuchFolder or another Failure."""
-    from mailtools.services.access.become import become
+    from mailtools.services.access.become import become, owner_of
     from mailtools.store.disk import trouble
 
     try:
-        owner = os.stat(f"{path}/cur")
+        os.stat(f"{path}/cur")
     except FileNotFoundError:
         raise NoSuchFolder(detail=f"{path} is no Maildir: it has no cur/") from None
     except OSError as error:
         raise trouble(error, "open", path) from error
-    if owner.st_uid != os.geteuid():
-        become(owner.st_uid, owner.st_gid)
+    become(*owner_of(f"{path}/cur"))
 
 
 def note_end(protocol: str, user: str, peer: Peer, told: Mapping[str, object]) -> None:

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from mailtools.errors import Failure, SystemTrouble
@@ -137,23 +136,6 @@ class Deputies:
             traceback.print_exc()
             return _said(SystemTrouble())
         return {"text": outcome.text, "forwards": outcome.forwards}
-
-
-@contextmanager
-def acting_as_owner(path: str) -> Iterator[None]:
-    """Act as the owner of `path` where we are root, so that what is made there is his."""
-    if os.geteuid() != 0:
-        yield
-        return
-    about = os.stat(path)
-    gid = os.getegid()
-    os.setegid(about.st_gid)
-    os.seteuid(about.st_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(gid)
 
 
 def _said(failure: Failure) -> dict[str, object]:

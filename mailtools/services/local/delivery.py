@@ -24,12 +24,13 @@ from mailtools.mail.envelope import JUNK, REJECTED, Envelope, ForwardPath
 from mailtools.mail.fields import header_end
 from mailtools.mail.report import DELIVERED, EXPANDED, Report, report_failure
 from mailtools.mail.verp import XVERP
+from mailtools.services.access.become import acting_for, owner_of
 from mailtools.services.agent import Job
-from mailtools.services.local.child import Deputies, Outcome, acting_as_owner
+from mailtools.services.local.child import Deputies, Outcome
 from mailtools.services.local.directory import check_account
 from mailtools.services.local.mailbox import Letter, Mailboxes, order
 from mailtools.services.local.onward import Onward
-from mailtools.services.local.pipe import Errand, environment, owner_of, run
+from mailtools.services.local.pipe import Errand, environment, run, user_of
 from mailtools.services.local.way import Target, Where
 from mailtools.services.reception.limits import kept_for
 from mailtools.store.queue import Queue
@@ -192,7 +193,7 @@ class Local:
         return self._deputies.do(owner, said, letter.body)
 
     def _program(self, letter: Letter, target: Target) -> Outcome:
-        user, home = owner_of(target.uid)
+        user, home = user_of(target.uid)
         told = environment(
             reverse_path=target.owner or letter.reverse_path,
             forward_path=letter.address,
@@ -230,7 +231,7 @@ class Local:
             # The null reverse-path stays: what answers it must find nobody (RFC 5321 4.5.5).
             reverse_path = (owner or letter.reverse_path) if letter.reverse_path else ""
             groups.setdefault((reverse_path, self._onward.stays(address)), {})[address] = None
-        with acting_as_owner(self._queue.path):
+        with acting_for(self._queue.path):
             return [
                 self._commit(parcel, letter, path, addresses, stays=stays)
                 for (path, stays), addresses in groups.items()
@@ -274,10 +275,7 @@ def _writer_of(target: Target) -> tuple[int, int]:
     """
     if target.uid > 0 or os.geteuid() != 0:
         return target.uid, target.gid
-    path = target.value
-    while not os.path.exists(path):
-        path = os.path.dirname(path)
-    about = os.stat(path)
-    if about.st_uid == 0 and not target.by_hand:
+    uid, gid = owner_of(target.value)
+    if uid == 0 and not target.by_hand:
         raise Misconfigured(detail=f"{target.value} lies in a folder of root's: chown it")
-    return about.st_uid, about.st_gid
+    return uid, gid

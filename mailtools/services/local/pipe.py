@@ -139,7 +139,7 @@ def environment(
     return {key: value.replace("\0", "?") for key, value in values.items()}
 
 
-def owner_of(uid: int) -> tuple[str, str]:
+def user_of(uid: int) -> tuple[str, str]:
     """Give the name and home of a uid; root's programs are nobody's."""
     try:
         user = pwd.getpwuid(uid if uid > 0 else NOBODY[0])

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from mailtools.errors import Failure, MailLoop, NoSuchMailbox
 from mailtools.mail.address import parse_address
 from mailtools.services.access.account_line import Account
+from mailtools.services.access.become import acting_for
 from mailtools.services.local.aliases import Kind, Word
-from mailtools.services.local.child import acting_as_owner
 from mailtools.services.local.directory import Directory, check_account
 from mailtools.services.local.forward import own_rules
 from mailtools.services.local.way import Step, Steps, Target, Where
@@ -177,7 +177,7 @@ class Journey:
         if not account.home:
             return None
         try:
-            with acting_as_owner(account.home):
+            with acting_for(account.home):
                 found = own_rules(account.home, extension)
         except Failure as failure:
             return failure

@@ -358,10 +358,9 @@ class Config:
     # -- faults -----------------------------------------------------------------------------------
 
     def fault(self, name: str, line: int, what: str) -> None:
-        """Note a fault of a control file; line 0 is the file as a whole."""
-        place = (
-            f"{os.path.join(self.folder, name)}:{line}" if line else os.path.join(self.folder, name)
-        )
+        """Note a fault of a control file ("": the folder); line 0 is the file as a whole."""
+        place = os.path.join(self.folder, name) if name else self.folder
+        place = f"{place}:{line}" if line else place
         if (fault := f"{place}: {what}") not in self._faults:
             self._faults.append(fault)
 

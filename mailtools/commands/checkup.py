@@ -19,7 +19,7 @@ from mailtools.commands.parts import (
 from mailtools.config import SETTINGS, Config
 from mailtools.services.access.become import owner_of
 from mailtools.services.check import check_queue, check_reports, check_site, check_world
-from mailtools.services.check.finding import Finding, careful, complaints, said, warning
+from mailtools.services.check.finding import Finding, careful, complaints, fault, said, warning
 from mailtools.services.publish.dkim_store import DkimStore
 from mailtools.services.queue.transports import RELAY
 from mailtools.services.relay.dkim_keys import key_path
@@ -33,12 +33,19 @@ _MENDS = {
     "aliases": "see mailtools-aliases(5); newaliases checks it",
     "virtual": "see mailtools-aliases(5); newaliases checks it",
     "relay-recipients": "an address or @domain a line; see mailtools-control(5)",
+    "mailbox-owner": "name a user of this host, or make him: "
+    "useradd --system --create-home --home-dir /srv/mail vmail",
     "app-passwords": "see mailtools-accounts(5)",
 }
 
 
 def findings(etc: str, spool: str, *, dns: bool) -> Iterator[Finding]:
     """Yield everything that is wrong with a site; without `dns` nothing is looked up."""
+    if not os.path.isdir(etc):  # all else would be said of defaults
+        yield fault(
+            etc, "there is no such control folder", f"mkdir {etc}, or name another with --etc"
+        )
+        return
     queue = os.path.join(spool, "queue")
     mends = mends_of()
     config = Config(etc)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import click
 
 from mailtools.cli import command, etc_option, spool_option
+from mailtools.commands.parts import need_folder
 from mailtools.config import SETTINGS, Config
 from mailtools.services.check.finding import Weight, unique
 
@@ -21,7 +22,10 @@ from mailtools.services.check.finding import Weight, unique
 def main(*, etc: str, spool: str, show: bool, no_dns: bool, json: bool) -> int:
     """Look over the settings, the accounts, the certificate, DNS, the disk and the queue."""
     if show:
-        for line in shown(Config(etc), json=json):
+        config = Config(etc)
+        need_folder(config)
+        config.check()
+        for line in shown(config, json=json):
             click.echo(line)
         return os.EX_OK
     from mailtools.commands.checkup import findings  # it loads every program

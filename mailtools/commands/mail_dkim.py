@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mailtools.cli import command, etc_option, spool_option
+from mailtools.commands.parts import need_folder
 from mailtools.config import Config, duration
 from mailtools.errors import Usage
 from mailtools.services.access.become import owner_of
@@ -50,6 +51,8 @@ def main(etc: str, spool: str, verb: str, domain: str, **options: str | None) ->
         if value is not None and name not in _ALLOWED[verb]:
             raise Usage(f"{verb} takes no --{name}")
     config = Config(etc)
+    need_folder(config)
+    config.check()
     store = DkimStore(etc, _group(spool))
     if verb == "new":
         return _new(store, domain, options["algorithm"] or "rsa", options["selector"] or "")

@@ -31,6 +31,7 @@ def accounts_of(config: Config, *, state: str = "") -> Accounts:
 
     `state` is a folder to count failed logins and to note app passwords' use in.
     """
+    need_folder(config)
     return Accounts(
         config.file("accounts"),
         maildir=config.line("maildir"),
@@ -102,14 +103,13 @@ def need_folder(config: Config) -> None:
     it past the smarthost.
     """
     if not os.path.isdir(config.folder):
-        config.fault("", 0, "there is no such control folder")
+        config.fault("", 0, "there is no such control folder: make it, or name another with --etc")
 
 
 def directory_of(config: Config, accounts: Accounts) -> Directory:
     """Make the directory of addresses; faults of the settings are noted in `config`."""
     from mailtools.services.local.directory import Directory  # the readers' servers need none
 
-    need_folder(config)
     srs = srs_of(config)
     directory = Directory(
         config.line("me"),

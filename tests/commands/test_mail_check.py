@@ -493,3 +493,11 @@ def test_reports_without_data_or_a_signature(well):
     assert warnings(well) == []
     path = well.set("report-from", "nobody")
     assert any(text.startswith(f"{path}:1: 'nobody'") for text in faults(well))
+
+
+def test_a_folder_that_is_not_there_is_all_there_is_to_say(well):
+    missing = f"{well.root}/mailtool"
+    (fault,) = check(well, "--etc", missing, code=os.EX_CONFIG)
+    assert (fault["where"], fault["what"]) == (missing, "there is no such control folder")
+    assert fault["mend"] == f"mkdir {missing}, or name another with --etc"
+    assert well.run("mail-check", "--show", "--etc", missing).returncode == os.EX_CONFIG

@@ -42,7 +42,11 @@ def test_a_folder_that_is_not_there_refuses_nobody_for_good(site: Site) -> None:
     result = site.run("smtpd-accept", "--etc", missing)
     assert result.stdout.startswith(b"421 4.3.5 ")
     assert result.returncode == os.EX_CONFIG
-    assert f"{missing}/: there is no such control folder" in result.stderr.decode()
+    assert f"{missing}: there is no such control folder" in result.stderr.decode()
+    for readers in ("pop3d", "imapd"):  # who logs in hears of our trouble, not of a wrong password
+        result = site.run(readers, "--etc", missing)
+        assert result.stdout.startswith(SERVERS[readers])
+        assert result.returncode == os.EX_CONFIG
     result = site.run("local-deliver", "--etc", missing, "bob@example.org", input=b"\n")
     assert result.returncode == os.EX_TEMPFAIL
 
@@ -117,6 +121,17 @@ def test_faults_of_accounts_and_aliases(site: Site) -> None:
         assert f"{site.etc}/accounts:{line}: " in refused.stderr.decode()
 
 
+@pytest.mark.parametrize("words", ["mail-account add bob", "mail-dkim new example.org"])
+def test_a_slip_in_the_folder_s_name_makes_no_second_one(site: Site, words: str) -> None:
+    missing = site.root / "mailtool"
+    result = site.run(*words.split(), "--etc", str(missing), input=b"secret\n")
+    assert result.returncode == os.EX_CONFIG
+    assert result.stderr.decode().endswith(
+        f"{missing}: there is no such control folder: make it, or name another with --etc\n"
+    )
+    assert not missing.exists()
+
+
 @pytest.mark.parametrize(
     ("command", "code"), [("queue-run", os.EX_CONFIG), ("relay-send", os.EX_TEMPFAIL)]
 )
@@ -125,4 +140,4 @@ def test_no_defaults_instead_of_a_folder(site: Site, command: str, code: int) ->
     arguments = ["bob@example.net"] if command == "relay-send" else []
     result = site.run(command, "--etc", str(missing), *arguments, input=b"Subject: x\n\ny\n")
     assert result.returncode == code
-    assert f"{missing}/: there is no such control folder" in result.stderr.decode()
+    assert f"{missing}: there is no such control folder" in result.stderr.decode()

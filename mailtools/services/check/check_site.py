@@ -33,10 +33,6 @@ def control_folder(folder: str, known: Collection[str]) -> Iterator[Finding]:
     """Look for files that nobody reads: a setting whose name is misspelt is no setting."""
     try:
         names = sorted(os.listdir(folder))
-    except FileNotFoundError:
-        yield warning(folder, "there is no such folder: all settings have their defaults",
-                      f"mkdir {folder}")  # fmt: skip
-        return
     except OSError as error:
         yield fault(folder, f"cannot be read: {error.strerror}")
         return

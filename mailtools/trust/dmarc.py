@@ -77,11 +77,11 @@ def evaluate(
         found = _discover(author, lookup)
         if found is None:
             return DmarcResult(Dmarc.NONE, author)
-        record, organizational = found
+        record, home = found
         policy = _policy(record, author, lookup)
     except DnsTrouble as trouble:
         return DmarcResult(Dmarc.TEMPERROR, author, problem=trouble.text)
-    alignment = _Alignment(author, organizational, lookup)
+    alignment = _Alignment(author, home, lookup)
     spf_domain = _spf_domains(spf, (Spf.PASS,))
     aligned_spf = alignment.aligned(spf_domain, strict=record.strict_spf)
     passed = list(dict.fromkeys(each.domain for each in dkim if each.result is Dkim.PASS))
@@ -101,7 +101,7 @@ def evaluate(
         author,
         policy,
         record.applied(policy) if result is Dmarc.FAIL else Policy.NONE,
-        organizational,
+        home if isinstance(home, str) else author,
         record,
         aligned_spf[0] if aligned_spf else "",
         tuple(aligned_dkim),
@@ -113,10 +113,19 @@ def _spf_domains(spf: SpfResult | None, results: Sequence[Spf]) -> list[str]:
     return [spf.domain.lower()] if spf and spf.result in results else []
 
 
-def _discover(author: str, lookup: Lookup) -> tuple[DmarcRecord, str] | None:
-    """Find the record that applies and the organizational domain (RFC 9989 4.10.1, 4.10.2)."""
+def _discover(author: str, lookup: Lookup) -> tuple[DmarcRecord, str | DnsTrouble] | None:
+    """Find the record that applies and the organizational domain (RFC 9989 4.10.1, 4.10.2).
+
+    Where the author has a record, that is known whatever stands above it, and trouble there is for
+    those identifiers that need the organizational domain.
+    """
     record = record_at(author, lookup)
-    records = list(walk(author, lookup))
+    try:
+        records = list(walk(author, lookup))
+    except DnsTrouble as trouble:
+        if record is None:
+            raise
+        return (record, trouble) if record.usable else None
     organizational = _organizational(author, records)
     if record is None:
         # that of the organizational domain, else of the public suffix above it
@@ -155,9 +164,10 @@ def _policy(record: DmarcRecord, author: str, lookup: Lookup) -> Policy:
 class _Alignment:
     """Compares domains with the author's (RFC 9989 4.4, 4.10.2); notes trouble on the way."""
 
-    def __init__(self, author: str, organizational: str, lookup: Lookup) -> None:
+    def __init__(self, author: str, home: str | DnsTrouble, lookup: Lookup) -> None:
+        """`home` is the author's organizational domain, or why that is not known."""
         self.author = author
-        self.organizational = organizational
+        self.home = home
         self.lookup = lookup
         self.problem = ""
 
@@ -167,11 +177,17 @@ class _Alignment:
     def _is_aligned(self, domain: str, *, strict: bool) -> bool:
         if domain == self.author:
             return True
-        if strict or not f".{domain}".endswith(f".{self.organizational}"):
+        if strict:
+            return False
+        if isinstance(self.home, DnsTrouble):  # what shares no label has no home in common
+            if domain.rpartition(".")[2] == self.author.rpartition(".")[2]:
+                self.problem = self.home.text
+            return False
+        if not f".{domain}".endswith(f".{self.home}"):
             return False
         try:
             found = list(walk(domain, self.lookup))
         except DnsTrouble as trouble:
             self.problem = trouble.text
             return False
-        return _organizational(domain, found) == self.organizational
+        return _organizational(domain, found) == self.home

@@ -258,6 +258,20 @@ def test_trouble_with_the_policy(zone, trouble):
     assert (found.result, found.disposition) == ("temperror", "none")
 
 
+def test_trouble_above_the_author_is_for_those_whom_it_concerns(zone, trouble):
+    lookup = policies(zone, {"mail.example.org": "v=DMARC1; p=reject"})
+    lookup.names["_dmarc.org"] = {"TXT": trouble}
+    author = "mail.example.org"
+    assert evaluate(author, spf(author), [], lookup).result == "pass"
+    assert evaluate(author, spf("other.test"), dkim("third.test"), lookup).result == "fail"
+    assert evaluate(author, spf("other.test"), dkim("example.org"), lookup).result == "temperror"
+    strict = "v=DMARC1; p=reject; adkim=s"
+    lookup.names["_dmarc.mail.example.org"] = {"TXT": [strict]}
+    assert evaluate(author, spf("other.test"), dkim("example.org"), lookup).result == "fail"
+    below = evaluate(f"sub.{author}", spf(author), [], lookup)  # whose policy is above
+    assert below.result == "temperror"
+
+
 def test_trouble_with_an_identifier_is_no_failure_and_no_hindrance(zone, trouble):
     lookup = policies(zone, {"example.org": "v=DMARC1; p=reject"})
     lookup.names["_dmarc.sub.example.org"] = {"TXT": trouble}

@@ -1,9 +1,11 @@
 """Received reports: what is in use is read, what is hostile is refused by name, nothing raises."""
 
+import base64
 import gzip
 import io
 import json
 import zipfile
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -13,11 +15,11 @@ from mailtools.mail import dmarc_report, tls_report
 from mailtools.mail.dmarc_report import Feedback, Published, Sent, Signed
 from mailtools.mail.dmarc_report import Row as Written
 from mailtools.mail.tls_report import Applied, Session, TlsReport
-from mailtools.services.reports import compose, read_tls, read_unpack
+from mailtools.services.reports import compose, read_dmarc, read_tls, read_unpack
 from mailtools.services.reports.read import of_bytes, of_stream, once
 from mailtools.services.reports.read_names import chosen, failing, namer
 from mailtools.services.reports.read_table import tables
-from mailtools.services.reports.read_unpack import gunzip
+from mailtools.services.reports.read_unpack import Room, gunzip
 from mailtools.services.reports.read_values import (
     Complaint,
     Fault,
@@ -277,7 +279,31 @@ def test_bombs_are_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(packed) < 20_000
         assert "larger than 100000 octets" in fault(packed)
     with pytest.raises(read_unpack.Unreadable):
-        gunzip(gzip.compress(b"x" * 60_000) * 2)
+        gunzip(gzip.compress(b"x" * 60_000) * 2, Room())
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lambda text: zipped(("a", text))])
+def test_many_bombs_in_a_message_are_one(
+    monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]
+) -> None:
+    monkeypatch.setattr(read_unpack, "UNPACKED_MOST", 100_000)
+    part = base64.encodebytes(pack(b"<feedback>" + b" " * 40_000)).decode()
+    head = "Content-Type: application/gzip; name=a.gz\nContent-Transfer-Encoding: base64\n\n"
+    text = "Content-Type: multipart/mixed; boundary=b\n\n" + f"--b\n{head}{part}\n" * 5 + "--b--\n"
+    said = [each.text for each in of_bytes("f", text.encode()) if isinstance(each, Fault)]
+    assert ["larger than" in each for each in said] == [False, False, True, True, True]
+
+
+def test_records_that_are_left_out_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_dmarc, "ROWS_MOST", 50)
+    good = "<record><row><count>1</count></row></record>"
+    text = f"<feedback>{good}{'<record/>' * 100}{good}</feedback>".encode()
+    found = list(of_bytes("f", text))
+    assert isinstance(found[0], Incoming)
+    assert len(found[0].rows) == 1
+    assert "more than 50 records" in found[0].faults[-1]
+    monkeypatch.setattr(read_dmarc, "ELEMENTS_MOST", 90)
+    assert "more than 90 elements" in fault(b"<feedback>" + b"<x/>" * 100 + b"</feedback>")
 
 
 def test_a_tls_report_that_would_fill_the_memory_is_not_read() -> None:

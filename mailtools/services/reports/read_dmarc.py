@@ -26,6 +26,7 @@ DEPTH_MOST = 20  # elements inside one another
 VALUE_MOST = 4096  # characters of an element
 CHILDREN_MOST = 2000  # elements in one record
 ROWS_MOST = 200_000  # records in a report
+ELEMENTS_MOST = 6_000_000  # in a report: RFC 9990 needs some 25 for a record
 FAULTS_MOST = 20
 _CHUNK = 65536
 
@@ -40,7 +41,7 @@ class _Reader:
         self._take = take
         self._stack: list[tuple[str, Node]] = []
         self._text: list[str] = []
-        self._length = self._children = 0
+        self._length = self._children = self._elements = 0
 
     def start(self, name: str, _: dict[str, str]) -> None:
         local = name.rpartition(" ")[2]
@@ -49,6 +50,9 @@ class _Reader:
                 return
             if local != "feedback":
                 raise Unreadable(f"its root is <{clean(local)[:40]}>, not <feedback>")
+        self._elements += 1
+        if self._elements > ELEMENTS_MOST:
+            raise Unreadable(f"it has more than {ELEMENTS_MOST} elements")
         if len(self._stack) >= DEPTH_MOST:
             raise Unreadable(f"more than {DEPTH_MOST} elements stand inside one another")
         self._children = self._children + 1 if len(self._stack) > 1 else 0
@@ -80,17 +84,20 @@ def read(data: bytes) -> Incoming:
     parts: dict[str, Node] = {}
     rows: list[Mail] = []
     faults: list[str] = []
+    left_out = 0
 
     def take(name: str, node: Node) -> None:
+        nonlocal left_out
         if name != "record":
             parts.setdefault(name, node)
             return
-        if len(rows) >= ROWS_MOST:
+        if len(rows) + left_out >= ROWS_MOST:
             raise Unreadable(f"it has more than {ROWS_MOST} records")
         try:
             rows.append(_mail(node))
         except ValueError as fault:
-            if len(faults) < FAULTS_MOST:
+            left_out += 1
+            if left_out <= FAULTS_MOST:
                 faults.append(f"a record is left out: {fault}")
 
     try:

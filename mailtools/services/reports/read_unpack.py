@@ -1,7 +1,7 @@
 """The reports in a file or message: what is packed is unpacked, but only so much of it.
 
 A report comes as it is, in gzip or zip, or as a part of a message. Nothing is unpacked twice, and
-nothing beyond a limit: a few kilobytes can hold gigabytes.
+of all in a message nothing beyond a limit: a few kilobytes can hold gigabytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mailtools.mail.mime_words import decode_base64, decode_parameter, decode_qu
 from mailtools.services.reports.read_values import clean
 
 INPUT_MOST = 64 * 1024 * 1024  # octets of a file or message
-UNPACKED_MOST = 64 * 1024 * 1024  # octets of a report: RFC 9990 3.5.1 has receivers take 10 MB
+UNPACKED_MOST = 64 * 1024 * 1024  # octets of them: RFC 9990 3.5.1 has receivers take 10 MB each
 MEMBERS_MOST = 50  # files in a zip archive
 GZIP, ZIP = b"\x1f\x8b", b"PK\x03\x04"
 _BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
@@ -27,6 +27,19 @@ _CHUNK = 65536
 
 class Unreadable(Exception):
     """It cannot be unpacked or read; the text says why."""
+
+
+class Room:
+    """How much may still be unpacked of a file or message."""
+
+    def __init__(self) -> None:
+        self.left = UNPACKED_MOST
+
+    def take(self, size: int) -> None:
+        """Count some octets; raise Unreadable where that is too much."""
+        self.left -= size
+        if self.left < 0:
+            raise Unreadable(f"unpacked, it is larger than {UNPACKED_MOST} octets")
 
 
 class Piece(NamedTuple):
@@ -45,7 +58,7 @@ def pieces(name: str, data: bytes) -> Iterator[Piece | Unreadable]:
     if len(data) > INPUT_MOST:
         yield Unreadable(f"it is larger than {INPUT_MOST} octets")
     elif data.startswith((GZIP, ZIP)) or _form(data):
-        yield from _unpacked(name, data)
+        yield from _unpacked(name, data, Room())
     else:
         yield from _of_message(name, data.replace(b"\r\n", b"\n"))
 
@@ -58,12 +71,12 @@ def _form(data: bytes) -> str:
     return "json" if start.startswith(b"{") else ""
 
 
-def _unpacked(name: str, data: bytes) -> Iterator[Piece | Unreadable]:
+def _unpacked(name: str, data: bytes, room: Room) -> Iterator[Piece | Unreadable]:
     try:
         if data.startswith(GZIP):
-            found = [(name, gunzip(data))]
+            found = [(name, gunzip(data, room))]
         elif data.startswith(ZIP):
-            found = unzip(name, data)
+            found = unzip(name, data, room)
         else:
             found = [(name, data)]
     except Unreadable as fault:
@@ -74,18 +87,16 @@ def _unpacked(name: str, data: bytes) -> Iterator[Piece | Unreadable]:
         yield Piece(each, plain, form) if form else Unreadable("it holds neither XML nor JSON")
 
 
-def gunzip(data: bytes) -> bytes:
+def gunzip(data: bytes, room: Room) -> bytes:
     """Unpack gzip, its members one behind the other; raise Unreadable."""
-    pieces, size, rest = [], 0, data
+    pieces, rest = [], data
     try:
         while rest.startswith(GZIP):
             unpacker = zlib.decompressobj(wbits=31)
             while not unpacker.eof:
                 piece = unpacker.decompress(rest, _CHUNK)
                 rest = unpacker.unconsumed_tail
-                size += len(piece)
-                if size > UNPACKED_MOST:
-                    raise Unreadable(f"unpacked, it is larger than {UNPACKED_MOST} octets")
+                room.take(len(piece))
                 if not piece and not rest and not unpacker.eof:
                     raise Unreadable("its gzip data are cut short")
                 pieces.append(piece)
@@ -95,10 +106,9 @@ def gunzip(data: bytes) -> bytes:
     return b"".join(pieces)
 
 
-def unzip(name: str, data: bytes) -> list[tuple[str, bytes]]:
+def unzip(name: str, data: bytes, room: Room) -> list[tuple[str, bytes]]:
     """Unpack a zip archive; raise Unreadable."""
     found: list[tuple[str, bytes]] = []
-    room = UNPACKED_MOST
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = [each for each in archive.infolist() if not each.is_dir()]
@@ -106,10 +116,8 @@ def unzip(name: str, data: bytes) -> list[tuple[str, bytes]]:
                 raise Unreadable(f"its zip archive has more than {MEMBERS_MOST} files")
             for member in members:
                 with archive.open(member) as file:
-                    plain = file.read(room + 1)
-                room -= len(plain)
-                if room < 0:
-                    raise Unreadable(f"unpacked, it is larger than {UNPACKED_MOST} octets")
+                    plain = file.read(max(room.left, 0) + 1)
+                room.take(len(plain))
                 found.append((f"{name}: {clean(member.filename)}", plain))
     except Unreadable:
         raise
@@ -124,6 +132,7 @@ def unzip(name: str, data: bytes) -> list[tuple[str, bytes]]:
 def _of_message(name: str, data: bytes) -> Iterator[Piece | Unreadable]:
     """Yield what may be reports among the parts of a message, LF text."""
     parts = [part for part in walk(scan(data)) if not part.multipart]
+    room = Room()
     for index, part in enumerate(parts):
         kind = (part.mime.type + b"/" + part.mime.subtype).lower()
         if kind == b"message/feedback-report":
@@ -133,7 +142,7 @@ def _of_message(name: str, data: bytes) -> Iterator[Piece | Unreadable]:
             body = _decoded(part, data)
             if body.startswith((GZIP, ZIP)) or _form(body):
                 label = file_name(part.mime)
-                yield from _unpacked(f"{name}: {label}" if label else name, body)
+                yield from _unpacked(f"{name}: {label}" if label else name, body, room)
 
 
 def _may_hold(kind: bytes, label: str) -> bool:

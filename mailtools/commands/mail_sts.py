@@ -1,4 +1,4 @@
-"""mail-sts: MTA-STS policies of our own domains, and the records that belong to them."""
+"""mail-sts: MTA-STS policies of our own domains, and their records; those of others kept fresh."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mailtools.cli import command, etc_option
+from mailtools.cli import command, etc_option, spool_option
 from mailtools.commands.parts import need_folder
 from mailtools.config import Config, duration
-from mailtools.errors import BadParameter, Misconfigured, Usage
+from mailtools.errors import BadParameter, Misconfigured, NoQueue, Usage
 
 if TYPE_CHECKING:
     from mailtools.net.dns import Resolver
@@ -23,7 +23,9 @@ _ALLOWED: dict[str, set[str]] = {
     "set": {"mode", "max_age", "mx", "reports", "web", "unchecked"},
     "check": {"wait"},
     "tlsa": set(),
+    "refresh": set(),
 }
+FETCHES = 16  # policies fetched side by side
 STEP = 10.0  # seconds between two looks of --wait
 PATIENCE = 30.0  # seconds for a call at an exchanger
 ANSWER = 10.0  # seconds for each step of a web server
@@ -31,6 +33,7 @@ ANSWER = 10.0  # seconds for each step of a web server
 
 @command("mail-sts")
 @etc_option
+@spool_option
 @click.option(
     "--mode", type=click.Choice(["testing", "enforce", "none"]), help="set: what senders do."
 )
@@ -42,19 +45,26 @@ ANSWER = 10.0  # seconds for each step of a web server
 @click.option("--wait", metavar="DURATION", help="check: look again until all is well.")
 @click.argument("verb", type=click.Choice(list(_ALLOWED)))
 @click.argument("domain", required=False, default="")
-def main(etc: str, verb: str, domain: str, **options: str | tuple[str, ...] | None) -> int:
+def main(
+    etc: str, spool: str, verb: str, domain: str, **options: str | tuple[str, ...] | None
+) -> int:
     """Publish that mail for a domain comes by verified TLS (MTA-STS, RFC 8461), and check it.
 
     \b
     mail-sts set DOMAIN      write the policy file; print the records to publish
     mail-sts check [DOMAIN]  compare what others see with the files
     mail-sts tlsa [HOST]     print the TLSA records of a host's certificates, for DANE
+    mail-sts refresh         fetch the policies of others again before they expire, for cron
     """
     for name, value in options.items():
         if value and name not in _ALLOWED[verb]:
             raise Usage(f"{verb} takes no --{name.replace('_', '-')}")
     config = Config(etc)
     need_folder(config)
+    if verb == "refresh":
+        if domain:
+            raise Usage("refresh takes no DOMAIN")
+        return _refresh(config, spool)
     if verb == "tlsa":
         return _tlsa(config, domain)
     if verb == "check":
@@ -182,6 +192,32 @@ def exchangers_of(domain: str, resolver: Resolver) -> list[str]:
 
     levels = ranked(resolver.exchangers(domain).records, domain)
     return [host for level in levels for host in level]
+
+
+# -- refresh --------------------------------------------------------------------------------------
+
+
+def _refresh(config: Config, spool: str) -> int:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from mailtools.commands.relay_parts import policies_of
+    from mailtools.services.local.child import acting_as_owner
+    from mailtools.services.relay.tls_policy import Contexts
+
+    if not os.access(spool, os.W_OK):
+        raise NoQueue(f"{spool} is not there, or not ours to write")
+    resolver = _resolver(config)
+    config.check()
+    with acting_as_owner(spool):
+        policies = policies_of(spool, lambda: resolver, Contexts())
+        with ThreadPoolExecutor(FETCHES) as pool:
+            list(pool.map(policies.policy, policies.aged()))
+        left = policies.aged()
+    for domain, until in left.items():
+        _, reason = policies.fault(domain) or ("", "DNS shows no policy, or gave no answer")
+        day = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(until))
+        click.echo(f"{domain}\t{reason}\tkept until {day}")
+    return os.EX_TEMPFAIL if left else os.EX_OK
 
 
 # -- tlsa -----------------------------------------------------------------------------------------

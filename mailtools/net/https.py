@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import select
 import socket
 import ssl
 import time
@@ -13,7 +14,7 @@ from typing import Any
 from mailtools.errors import ConnectionDied, NoAnswer, TlsTrouble
 
 ANSWER_MOST = 1024 * 1024  # octets of an answer that nobody reads
-TIMEOUT = 30.0  # seconds to connect to an address, and to agree on TLS
+TIMEOUT = 30.0  # seconds to connect, whatever the number of addresses; as many to agree on TLS
 ANSWER_TIME = 60.0  # seconds for the whole answer: a host that drips it must hold up nobody
 
 
@@ -34,7 +35,9 @@ def fetch(
     """
     with _connected(host, addresses, port, timeout) as sock:
         head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-        return _ask(sock, host, path, context, request=head.encode("ascii"), most=most)
+        return _ask(
+            sock, host, path, context, request=head.encode("ascii"), most=most, timeout=timeout
+        )
 
 
 def post(
@@ -59,16 +62,19 @@ def post(
             f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         request = head.encode("ascii") + body
-        _ask(sock, host, path, context, request=request, most=ANSWER_MOST)
+        _ask(sock, host, path, context, request=request, most=ANSWER_MOST, timeout=timeout)
 
 
 def _connected(host: str, addresses: Iterable[str], port: int, timeout: float) -> socket.socket:
     failure: Exception | None = None
+    end = time.monotonic() + timeout
     for address in addresses:
         try:
-            return socket.create_connection((address, port), timeout)
+            return socket.create_connection((address, port), max(0.1, end - time.monotonic()))
         except OSError as error:
             failure = error
+            if time.monotonic() >= end:
+                break
     raise NoAnswer(f"https://{host} does not answer: {failure or 'it has no address'}")
 
 
@@ -80,9 +86,11 @@ def _ask(
     *,
     request: bytes,
     most: int,
+    timeout: float,
 ) -> bytes:
     try:
-        with context.wrap_socket(sock, server_hostname=host) as tls:
+        with context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False) as tls:
+            _shake_hands(tls, timeout)
             tls.sendall(request)
             response = http.client.HTTPResponse(_Hearing(tls, ANSWER_TIME))  # type: ignore[arg-type]
             response.begin()
@@ -97,6 +105,27 @@ def _ask(
     if len(data) > most:
         raise ConnectionDied(f"https://{host}{path} has more than {most} octets")
     return data
+
+
+def _shake_hands(tls: ssl.SSLSocket, timeout: float) -> None:
+    """Agree on TLS within that time, however slowly the other side goes about it."""
+    end = time.monotonic() + timeout
+    tls.settimeout(0)
+    while True:
+        wanted = select.POLLIN
+        try:
+            tls.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLWantWriteError:
+            wanted = select.POLLOUT
+        else:
+            tls.settimeout(timeout)
+            return
+        poll = select.poll()
+        poll.register(tls, wanted)
+        if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
+            raise TimeoutError("the TLS handshake took too long")
 
 
 class _Hearing(io.RawIOBase):

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,7 @@ def test_published_served_and_enforced(secure_site: Site, authority: Any) -> Non
             )
             assert code_ == 0
             assert "MTA-STS" not in run("mail-check")[1]
+            refreshed(site, run)
             code_, said = run("mail-sts", "set", "example.org", "--mode", "enforce")
             assert code_ == os.EX_DATAERR
             assert f"{MX}[127.0.0.1]" in said  # nobody listens there yet
@@ -262,6 +264,22 @@ def test_published_served_and_enforced(secure_site: Site, authority: Any) -> Non
             servers.wait()
             servers.stderr and servers.stderr.close()
             servers.stdin and servers.stdin.close()
+
+
+def refreshed(site: Site, run: Any) -> None:
+    """Of two policies that another server kept, one is served still, and one is not any more."""
+    folder, now = site.spool / "mta-sts", time.time()
+    folder.mkdir()
+    text = "version: STSv1\nmode: enforce\nmx: x.test\nmax_age: 604800\n"
+    for domain, age in (("example.org", 2 * 86400), ("gone.test", 2 * 86400), ("young.test", 60)):
+        (folder / domain).write_text(f"old {now - age + 604800:.0f}\n{text}")
+    code, said = run("mail-sts", "refresh")
+    assert code == os.EX_TEMPFAIL
+    assert re.fullmatch(r"gone\.test\tDNS shows no policy.*\tkept until .* UTC\n", said)
+    assert "mx: mail.example.org" in (folder / "example.org").read_text()
+    (folder / "gone.test").unlink()
+    assert run("mail-sts", "refresh") == (0, "")
+    assert run("mail-sts", "--spool", "/nonexistent", "refresh")[0] == os.EX_OSFILE
 
 
 def enforce_with_an_exchanger(

@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import socket
 import ssl
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from relaybench import BYE, HELLO, TAKE, TLS_HELLO, Bench, Peers, free_port, zone
 from smtpsink import Sink
 
-from mailtools.errors import DnsTrouble, Misconfigured, NoAnswer, TlsTrouble
+from mailtools.errors import ConnectionDied, DnsTrouble, Misconfigured, NoAnswer, TlsTrouble
 from mailtools.net import https
 from mailtools.net.dns import Answer
 from mailtools.services.relay.exchangers import Target
@@ -352,9 +354,53 @@ def test_policies_outlive_the_process(texts: Texts, tmp_path: Path) -> None:
     assert policies(texts, clock, folder).policy("example.net") is None
 
 
+def test_a_policy_is_fetched_again_long_before_it_expires(texts: Texts, tmp_path: Path) -> None:
+    clock, folder = Clock(), str(tmp_path / "mta-sts")
+    texts.file = texts.file.replace("max_age: 1000", "max_age: 604800")
+    known = policies(texts, clock, folder)
+    for _ in range(4):
+        assert known.policy("example.net")
+        clock.time += 23 * 3600
+    assert texts.fetched == 2
+    other = policies(texts, clock, folder)
+    assert list(other.aged()) == ["example.net"]
+    assert other.policy("example.net")
+    assert not other.aged()
+    assert texts.fetched == 3
+    clock.time += 3600
+    assert known.policy("example.net")  # what another process fetched is not fetched again
+    assert texts.fetched == 3
+    # While that fails, the kept one counts: to its end, which was put off each time.
+    texts.file = NoAnswer("blocked")
+    clock.time += 6 * 86400
+    assert known.policy("example.net")
+    clock.time += 86400
+    assert known.policy("example.net") is None
+
+
+def test_a_short_policy_is_fetched_again_at_half_time(texts: Texts) -> None:
+    clock = Clock()
+    known = policies(texts, clock)
+    for _ in range(5):
+        assert known.policy("example.net")
+        clock.time += 300
+    assert texts.fetched == 3  # at 0, 600 and 1200 of 1000
+
+
+def test_one_of_many_fetches_a_policy(texts: Texts) -> None:
+    known = policies(texts, Clock())
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(known.policy, ["example.net"] * 20))
+    assert all(found)
+    assert texts.fetched == 1
+
+
 def test_a_policy_of_none_is_none(texts: Texts) -> None:
     texts.file = "version: STSv1\nmode: none\nmax_age: 1000\n"
     known = policies(texts, Clock())
+    for _ in range(3):
+        assert known.policy("example.net") is None
+    assert texts.fetched == 1
     rules = TlsRules({}, known)
     ((_, policy),) = rules.plan("example.net", [Target("x", "192.0.2.1", 25)], Insecure(), DEFAULT)
     assert policy.level is Level.MAY
@@ -491,8 +537,6 @@ class Web:
     """An HTTPS server for one request."""
 
     def __init__(self, context: ssl.SSLContext, answer: bytes) -> None:
-        import socket
-
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self._context, self._answer = context, answer
@@ -561,6 +605,37 @@ def test_a_web_server_must_prove_its_name(authority: Any) -> None:
     with pytest.raises(TlsTrouble, match=r"mta-sts\.test"):
         https.fetch("mta-sts.test", "/x", ["127.0.0.1"], context, port=web.port)
     web.close()
+
+
+@pytest.mark.parametrize("drips", [False, True])
+def test_a_handshake_has_an_end(drips: bool) -> None:
+    """A web server that says nothing, or a TLS record octet by octet, is given up on."""
+    record = b"\x16\x03\x03\x40\x00" + b"x" * 1000
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            sock, _ = server.accept()
+            with sock:
+                for octet in record if drips else b"":
+                    try:
+                        sock.sendall(bytes((octet,)))
+                    except OSError:
+                        return
+                    if over.wait(0.02):
+                        return
+                over.wait(10)
+
+        over = threading.Event()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        port = server.getsockname()[1]
+        context = ssl.create_default_context()
+        try:
+            with pytest.raises(ConnectionDied, match="handshake took too long"):
+                https.fetch("x.test", "/", ["127.0.0.1"], context, port=port, timeout=0.3)
+        finally:
+            over.set()
+            thread.join(10)
 
 
 def test_no_web_server_is_no_answer() -> None:

@@ -1,14 +1,15 @@
 """MTA-STS policies: found, fetched and kept (RFC 8461 3 and 5.1).
 
 A policy is kept for as long as it says, in a folder where there is one, since its protection is
-what was seen before an attacker came. A new id in DNS means to fetch anew; while that fails, the
-kept one counts.
+what was seen before an attacker came. A new id in DNS means to fetch anew, and so does the age of
+the one that is kept, long before it expires (RFC 8461 10.2); while that fails, the kept one counts.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -28,6 +29,7 @@ from mailtools.trust.mta_sts import (
 )
 from mailtools.trust.tags import BadRecord
 
+REFRESH = 86400.0  # seconds after which a policy is fetched again: RFC 8461 10.2, once a day
 RETRY = 300.0  # seconds before a fetch that failed is tried again (RFC 8461 3.3)
 KEPT_MOST = 10_000  # policies in memory
 FILES_MOST = 100_000  # and on disk: whom we write to, strangers may choose by what bounces
@@ -66,6 +68,7 @@ class StsPolicies:
         """`fetch` gets the policy file of a domain, or raises a Failure; `folder` keeps them."""
         self._resolver, self._fetch, self._folder, self._now = resolver, fetch, folder, now
         self._kept: dict[str, Kept] = {}
+        self._turns: dict[str, threading.Lock] = {}
         self._failed: dict[str, float] = {}
         self._faults: dict[str, tuple[str, str]] = {}
 
@@ -77,16 +80,47 @@ class StsPolicies:
             id_ = parse_sts_record(records)
         except (DnsTrouble, BadRecord):
             id_ = None
-        if id_ is None or (kept and kept[0] == id_) or self._failed.get(domain, 0) > self._now():
-            return kept[2] if kept else None
-        return self._renew(domain, id_) or (kept[2] if kept else None)
+        if id_ is not None and not self._holds(kept, id_):
+            kept = self._renewed(domain, id_, kept)
+        return kept[2] if kept and kept[2].mode is not Mode.NONE else None
+
+    def aged(self) -> dict[str, float]:
+        """Give the domains whose kept policy is to be fetched again, and until when it counts."""
+        try:
+            names = sorted(os.listdir(self._folder)) if self._folder else []
+        except OSError:
+            return {}
+        known = [(name, self._known(name)) for name in names]
+        return {name: kept[1] for name, kept in known if kept and not self._holds(kept, kept[0])}
 
     def fault(self, domain: str) -> tuple[str, str] | None:
         """Give what a report says of a policy that could not be had: the result, and why."""
         failed = self._failed.get(domain, 0) > self._now()
         return self._faults.get(domain) if failed else None
 
-    def _renew(self, domain: str, id_: str) -> StsPolicy | None:
+    def _holds(self, kept: Kept | None, id_: str) -> bool:
+        """Whether a kept policy is the one of that id, and young."""
+        if kept is None or kept[0] != id_:
+            return False
+        age = self._now() - (kept[1] - kept[2].max_age)
+        return age < min(REFRESH, kept[2].max_age / 2)
+
+    def _renewed(self, domain: str, id_: str, kept: Kept | None) -> Kept | None:
+        """Fetch a policy, or give what is kept; one does it for all that want it at a time."""
+        if len(self._turns) >= KEPT_MOST:
+            self._turns.clear()
+        turn = self._turns.setdefault(domain, threading.Lock())
+        if not turn.acquire(blocking=kept is None):
+            return kept
+        try:
+            kept = self._known(domain, anew=True)
+            if self._holds(kept, id_) or self._failed.get(domain, 0) > self._now():
+                return kept
+            return self._fetched(domain, id_) or kept
+        finally:
+            turn.release()
+
+    def _fetched(self, domain: str, id_: str) -> Kept | None:
         try:
             policy = parse_sts_policy(self._fetch(domain))
         except (Failure, BadRecord) as failure:
@@ -103,13 +137,15 @@ class StsPolicies:
         self._faults.pop(domain, None)
         kept = self._kept[domain] = (id_, self._now() + policy.max_age, policy)
         self._save(domain, kept)
-        return policy
+        return kept
 
     # -- the folder -------------------------------------------------------------------------------
 
-    def _known(self, domain: str) -> Kept | None:
-        kept = self._kept.get(domain) or self._load(domain)
-        if kept is None or kept[1] <= self._now() or kept[2].mode is Mode.NONE:
+    def _known(self, domain: str, *, anew: bool = False) -> Kept | None:
+        """Give what is kept and counts; `anew`: another process may have fetched it meanwhile."""
+        loaded = self._load(domain) if anew or domain not in self._kept else None
+        kept = loaded or self._kept.get(domain)
+        if kept is None or kept[1] <= self._now():
             return None
         self._kept[domain] = kept
         return kept

@@ -67,6 +67,7 @@ def main(*, spool: str, verb: str, via: str | None, usual: bool, ids: tuple[str,
     if sys.stderr.isatty():
         wanted = progress(tuple(wanted), verb, talks=verb in ("show", "replay"))
     failures = each(wanted, actions[verb])
+    editor.finish()
     for failure in failures:
         complain(failure)
     return failures[0].exit if failures else 0

@@ -18,7 +18,7 @@ from mailtools import log
 from mailtools.errors import BadSyntax, ConnectionDied, Failure, NoSuchEntry, SystemTrouble
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.report import DELAYED, FAILED, Report, report_failure
-from mailtools.store.queue import read_start
+from mailtools.store.entry_file import read_start
 
 VERSION = "1"
 ONCE = "-"  # the job's name in once mode

@@ -322,6 +322,20 @@ def set_owner(path: str, uid: int, gid: int, mode: int = -1) -> None:
         raise trouble(error, "set the owner of", path) from error
 
 
+def sync_file(path: str) -> None:
+    """Make what was appended to a file unsynced survive a power cut; one that is gone is well."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _call(os.fsync, fd)
+        finally:
+            os.close(fd)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise trouble(error, "sync", path) from error
+
+
 def sync_directory(path: str) -> None:
     """Make the names in a directory survive a power cut."""
     try:

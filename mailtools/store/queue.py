@@ -12,7 +12,6 @@ for a `delayed` line in a journal, so these are not synced. A settled path is sy
 the entry moves, since forgetting it would deliver twice.
 """
 
-import errno
 import os
 import re
 import time
@@ -26,12 +25,12 @@ from mailtools.mail.dates import days_since_1970
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.report import Report
 from mailtools.store import disk, journal
+from mailtools.store.entry_file import read_all, read_from, read_start
 from mailtools.store.journal import HELD, RELEASED, REROUTED, Journal, Notice, Turn
 from mailtools.store.queue_id import arrival, is_id, make_id
 
 FOLDERS = ("tmp", "new", "wait", "hold", "log", "bad", "history", "dest", "suppress")
-HEAD_MOST = 64 * 1024 * 1024  # octets of envelope lines; beyond, it is no entry
-_HEAD_READ = 16384  # octets read at first: the envelope and most headers
+SEARCHES = 10  # for entries one by one, before it is read where all of them wait
 _minute = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}Z\Z")
 _message_id = re.compile(rb"^message-id:[ \t]*(?:\n[ \t]+)?(\S+)", re.IGNORECASE | re.MULTILINE)
 
@@ -147,9 +146,12 @@ class EntryWriter:
 class Queue:
     """A queue folder. Making the object touches nothing on disk."""
 
-    def __init__(self, path: str) -> None:
-        """Take the queue at `path`."""
+    def __init__(self, path: str, *, many: bool = False) -> None:
+        """Take the queue at `path`; with `many`, a great number of entries will be looked for."""
         self.path = path
+        self._searches_left = SEARCHES if many else -1
+        self._waits: dict[str, str] = {}
+        """Where entries waited when that was last read, as a hint: the minute by ID."""
 
     # -- for those who put messages in ------------------------------------------------------------
 
@@ -228,7 +230,7 @@ class Queue:
             path = f"{self.path}/{state}/{id_}"
             if os.path.lexists(path):
                 return Place(id_, path, state)
-        for minute in self.minutes():
+        for minute in self._likely_minutes(id_):
             path = f"{self.path}/wait/{minute}/{id_}"
             if os.path.lexists(path):
                 return Place(id_, path, State.WAIT, from_minute(minute))
@@ -268,7 +270,7 @@ class Queue:
         except OSError as error:
             raise disk.trouble(error, "read the journal of", id_) from error
         try:
-            data = _read_all(fd)
+            data = read_all(fd)
         except OSError as error:
             raise disk.trouble(error, "read the journal of", id_) from error
         finally:
@@ -277,17 +279,19 @@ class Queue:
 
     # -- for the queue run ------------------------------------------------------------------------
 
-    def record(self, entry: Entry, reports: Iterable[Report], now: float) -> None:
+    def record(
+        self, entry: Entry, reports: Iterable[Report], now: float, *, sync: bool = True
+    ) -> None:
         """Add reports to the journal, and write what it holds beyond its file.
 
-        Synced when this returns, if one of them settles a path.
+        Synced when this returns, if one of them settles a path; without `sync` by the caller.
         """
         known = entry.journal
         for report in reports:
             known.add(now, report)
         fresh = known.attempts[known.written :]
         if fresh:
-            sync = any(report.settled for _, report in fresh)
+            sync = sync and any(report.settled for _, report in fresh)
             self._append(entry.id, known, journal.encode(fresh), sync=sync)
             known.written = len(known.attempts)
 
@@ -367,12 +371,25 @@ class Queue:
         self._change(id_, State.NEW)
 
     def remove(self, id_: str) -> None:
-        """Remove an entry and its journal, without any DSN; raise NoSuchEntry."""
-        place = self._need(id_)
-        disk.remove(place.path, sync=True)
+        """Remove an entry and its journal, without any DSN; raise NoSuchEntry.
+
+        The name in the entry's folder is gone for good when the caller has synced that.
+        """
+        disk.remove(self._need(id_).path)
         disk.remove(f"{self.path}/log/{id_}")
 
     # -- how ------------------------------------------------------------------------------------
+
+    def _likely_minutes(self, id_: str) -> Iterator[str]:
+        """Yield the minutes an entry may wait in, the likely one first."""
+        self._searches_left -= 1
+        if not self._searches_left:
+            # To look through hundreds of minutes for each of thousands would take its time.
+            names = {minute: disk.names(f"{self.path}/wait/{minute}") for minute in self.minutes()}
+            self._waits = {name: minute for minute, found in names.items() for name in found}
+        if id_ in self._waits:
+            yield self._waits[id_]
+        yield from self.minutes()
 
     def _list(self, folder: str, state: State, due: float = 0.0) -> Iterator[Place]:
         base = f"{self.path}/{folder}"
@@ -432,61 +449,3 @@ def from_minute(minute: str) -> float:
     year, month, day = int(minute[:4]), int(minute[5:7]), int(minute[8:10])
     days = days_since_1970((year, month, day))
     return float(days * 86400 + int(minute[11:13]) * 3600 + int(minute[14:16]) * 60)
-
-
-def read_head(path: str) -> tuple[Envelope, int]:
-    """Read the envelope of an entry's file: it, and the message's offset.
-
-    Raise NoSuchEntry when the file is gone, BadEntry when it is no entry.
-    """
-    return read_start(path)[:2]
-
-
-def read_start(path: str) -> tuple[Envelope, int, bytes, int]:
-    """Read the start of an entry: envelope, the message's offset, its first octets and its size.
-
-    A small message is whole in its first octets. Raises as `read_head` does.
-    """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            size = os.fstat(fd).st_size
-            data = os.read(fd, _HEAD_READ)
-            end = data.find(b"\n\n")
-            while end < 0 and len(data) < HEAD_MOST:
-                more = os.read(fd, len(data) * 2)
-                if not more:
-                    break
-                start = len(data) - 1
-                data += more
-                end = data.find(b"\n\n", start)
-        finally:
-            os.close(fd)
-    except FileNotFoundError:
-        raise NoSuchEntry(f"No such entry in the queue: {os.path.basename(path)}") from None
-    except OSError as error:
-        if error.errno in (errno.EISDIR, errno.ELOOP):
-            raise BadEntry("Not a plain file") from None
-        raise disk.trouble(error, "read", path) from error
-    if end < 0:
-        raise BadEntry("The envelope has no end")
-    return envelopes.decode(data[:end]), end + 2, data[end + 2 :], size - end - 2
-
-
-def read_from(path: str, offset: int) -> bytes:
-    """Read a file from `offset` to its end; raise NoSuchEntry when it is gone."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            file.seek(offset)
-            return file.read()
-    except FileNotFoundError:
-        raise NoSuchEntry(f"No such entry in the queue: {os.path.basename(path)}") from None
-    except OSError as error:
-        raise disk.trouble(error, "read", path) from error
-
-
-def _read_all(fd: int) -> bytes:
-    pieces = []
-    while piece := os.read(fd, 65536):
-        pieces.append(piece)
-    return b"".join(pieces)

@@ -64,6 +64,23 @@ def test_a_second_run_wakes_the_first_and_exits(host: Host) -> None:
     assert (result.returncode, result.stderr) == (0, b"")
 
 
+def test_what_a_second_run_asks_for_is_tried_though_it_is_held_or_was_silent(host: Host) -> None:
+    host.site.set("hold", "to *@held.test")
+    process = host.start()
+    held = host.put("bob@held.test")
+    log_lines(process, "held ")
+    host.put("silent@bücher.test")
+    log_lines(process, "delayed ")
+    left_alone = host.put("bob@bücher.test")
+    assert "Not tried" in log_lines(process, "delayed ")[0]
+    assert host.run("--id", held, "--id", left_alone).returncode == 0
+    log_lines(process, "removed ", 2)
+    assert host.tried[1:] in (
+        ["relay-send bob@held.test", "relay-send bob@bücher.test"],
+        ["relay-send bob@bücher.test", "relay-send bob@held.test"],
+    )
+
+
 def test_sigterm_lets_jobs_in_hand_finish_and_leaves_the_rest(host: Host) -> None:
     host.site.set("local-agents", "1")
     host.agent("local-deliver", SLOW)

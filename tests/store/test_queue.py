@@ -10,7 +10,8 @@ from mailtools.errors import BadEntry, NoSuchEntry, SystemTrouble
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.report import Report
 from mailtools.store import disk
-from mailtools.store.queue import Entry, Queue, State, from_minute, read_head, to_minute
+from mailtools.store.entry_file import read_head
+from mailtools.store.queue import Entry, Queue, State, from_minute, to_minute
 from mailtools.store.queue_id import arrival, is_id, make_id
 
 ENVELOPE = Envelope(
@@ -200,6 +201,26 @@ def test_hold_release_retry_remove(queue: Queue) -> None:
             action(id_)
     with pytest.raises(NoSuchEntry):
         queue.open(id_)
+
+
+def test_where_many_wait_is_read_once(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [put(queue) for _ in range(60)]
+    for number, id_ in enumerate(ids):
+        queue.defer(queue.open(id_), 1795435200.0 + 60 * number)
+    many = Queue(queue.path, many=True)
+    looked: list[str] = []
+    lexists = os.path.lexists
+    monkeypatch.setattr(os.path, "lexists", lambda path: looked.append(path) or lexists(path))
+    for id_ in reversed(ids):
+        place = many.find(id_)
+        assert place
+        assert place.id == id_
+    assert len(looked) < 20 * len(ids)  # not each of sixty minutes for each
+    queue.hold(ids[3])
+    queue.defer(queue.open(ids[4]), 1795535200.0)  # moved since then
+    queue.remove(ids[5])
+    found = [many.find(id_) for id_ in ids[3:6]]
+    assert [place and place.state for place in found] == [State.HOLD, State.WAIT, None]
 
 
 def test_the_journal_remembers_what_is_settled(queue: Queue) -> None:

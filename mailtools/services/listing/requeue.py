@@ -4,9 +4,9 @@ Whoever asks knows why: what was noted of destinations that did not answer is fo
 the attempt is made.
 """
 
-from mailtools.errors import BadAddress, BadEntry, NoSuchEntry
-from mailtools.mail.address import ascii_domain
+from mailtools.errors import BadEntry, NoSuchEntry
 from mailtools.services.access.become import acting_for
+from mailtools.services.queue.reroute import destination_of
 from mailtools.store.destinations import Destinations
 from mailtools.store.queue import Entry, Place, Queue
 
@@ -17,20 +17,20 @@ def make_due(path: str, letter: str = "", needle: str = "") -> bool:
     `I` is the ID, `R` a pending forward-path, `S` the reverse-path, compared without case. Tell
     whether a queue run was there to hear of it. Held entries stay held.
     """
-    queue = Queue(path)
+    queue, destinations = Queue(path, many=True), Destinations(f"{path}/dest")
     with acting_for(path):  # for a while only: a queue run may follow, which needs root
         for place in list(queue.waiting()):
             if not needle or _has(queue, place, letter, needle.lower()):
-                try_now(queue, place)
+                try_now(queue, place, destinations)
         return queue.pull()
 
 
-def try_now(queue: Queue, place: Place) -> None:
+def try_now(queue: Queue, place: Place, destinations: Destinations) -> None:
     """Make an entry due now, and its destinations worth an attempt."""
-    destinations = Destinations(f"{queue.path}/dest")
     try:
-        for path in queue.open(place).pending:
-            destinations.answered(_destination(path.address))
+        entry = queue.open(place)
+        for path in entry.pending:
+            destinations.answered(destination_of(entry, path.address))
     except BadEntry:
         pass  # the queue run sets it aside
     except NoSuchEntry:
@@ -39,14 +39,6 @@ def try_now(queue: Queue, place: Place) -> None:
         queue.retry(place.id)
     except NoSuchEntry:
         pass
-
-
-def _destination(address: str) -> str:
-    domain = address.rpartition("@")[2]
-    try:
-        return ascii_domain(domain)
-    except BadAddress:
-        return domain.lower()
 
 
 def _has(queue: Queue, place: Place, letter: str, needle: str) -> bool:

@@ -6,7 +6,8 @@ choose what a queue run that is root starts.
 
 import shlex
 
-from mailtools.errors import Misconfigured
+from mailtools.errors import BadAddress, Misconfigured
+from mailtools.mail.address import ascii_domain
 from mailtools.mail.envelope import REJECTED
 from mailtools.services.queue.transports import LOCAL, RELAY, Transports
 from mailtools.store.queue import Entry
@@ -20,6 +21,18 @@ def agent_of(entry: Entry, transports: Transports, address: str) -> tuple[str, s
     if way and is_way(way):
         return f"{RELAY} {shlex.quote(f'--via={way}')}", way
     return transports.find(address)
+
+
+def destination_of(entry: Entry, address: str) -> str:
+    """Name the destination of a path that goes elsewhere, as it stands in dest/."""
+    way = entry.journal.way
+    if way:
+        return way
+    domain = address.rpartition("@")[2]
+    try:
+        return ascii_domain(domain)
+    except BadAddress:
+        return domain.lower()
 
 
 def is_way(text: str) -> bool:

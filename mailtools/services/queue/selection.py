@@ -6,7 +6,7 @@ from typing import NamedTuple
 from mailtools.errors import BadAddress, BadEntry, NoSuchEntry
 from mailtools.mail.address import ascii_domain
 from mailtools.services.queue.holding import HoldRules
-from mailtools.services.queue.reroute import agent_of
+from mailtools.services.queue.reroute import agent_of, destination_of
 from mailtools.services.queue.transports import Transports
 from mailtools.services.queue.worker import Assignment
 from mailtools.store.destinations import Destinations
@@ -57,22 +57,38 @@ class Selection(NamedTuple):
 
 
 def hand_over(queue: Queue, selection: Selection) -> int:
-    """Make what was selected due for the queue run that is there; give how many entries."""
+    """Make what was selected due for the queue run that is there; give how many entries.
+
+    As where we do it ourselves: also what is held, where its ID is given, and whether or not its
+    destinations have answered lately.
+    """
     silent = Destinations(f"{queue.path}/dest")
     found = 0
     for place in list(selection.places(queue)):
-        if selection.domains:
-            paths = _going_to(queue, place, selection)
-            if not paths:
-                continue
-            for path in paths:
-                silent.answered(path.rpartition("@")[2].lower())
         try:
-            queue.retry(place.id)
+            if _make_due(queue, place, selection, silent):
+                found += 1
         except NoSuchEntry:
             continue  # it was settled just now
-        found += 1
     return found
+
+
+def _make_due(queue: Queue, place: Place, selection: Selection, silent: Destinations) -> bool:
+    try:
+        entry = queue.open(place)
+    except BadEntry:  # then the queue run sets it aside, where it was asked for itself
+        paths = []
+    else:
+        paths = [path.address for path in entry.pending if selection.wants(path.address)]
+        for path in paths:
+            silent.answered(destination_of(entry, path))
+    if selection.domains and not paths:
+        return False
+    if place.state is State.HOLD:
+        queue.release(place.id)
+    else:
+        queue.retry(place.id)
+    return True
 
 
 def preview(
@@ -99,11 +115,3 @@ def preview(
             agent, destination = agent_of(entry, transports, path.address)
             if not selection or selection.wants(path.address):
                 yield f"{place.id}\t{agent}\t{destination}\t{path.address}"
-
-
-def _going_to(queue: Queue, place: Place, selection: Selection) -> list[str]:
-    try:
-        pending = queue.open(place).pending
-    except (BadEntry, NoSuchEntry):
-        return []
-    return [path.address for path in pending if selection.wants(path.address)]

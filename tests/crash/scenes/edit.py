@@ -33,7 +33,9 @@ def check_replay(folder: Path, said: list[str]) -> None:
 
 
 def expire(folder: Path, say: Say) -> None:
-    QueueEditor(str(folder / "queue")).expire(RUN_ID)
+    editor = QueueEditor(str(folder / "queue"))
+    editor.expire(RUN_ID)
+    editor.finish()
     say("expired")
 
 
@@ -74,7 +76,9 @@ def check_reroute(folder: Path, said: list[str]) -> None:
 
 
 def remove(folder: Path, say: Say) -> None:
-    QueueEditor(str(folder)).remove(ID)
+    editor = QueueEditor(str(folder))
+    editor.remove(ID)
+    editor.finish()
     say("removed")
 
 

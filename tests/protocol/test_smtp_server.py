@@ -359,3 +359,33 @@ def test_arbitrary_octets_never_raise(pieces: list[bytes], lmtp: bool) -> None:
         said += drain(server)
     assert said.endswith(b"\r\n")
     assert all(line[:3].isdigit() for line in said.splitlines())
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "ADDR=mail.example.net",
+        "ADDR=192.0.2.7+0A",
+        "PORT=65536",
+        "PORT=0",
+        "PROTO=QMTP",
+        "LOGIN=ali+0Ace",
+        "DESTADDR=here",
+    ],
+)
+def test_xclient_says_nothing_that_cannot_be(argument: str) -> None:
+    session = FakeSession()
+    session.xclient_allowed = True
+    server = greeted(session)
+    assert codes(say(server, f"XCLIENT {argument}\r\n".encode())) == ["501"]
+    assert not [asked for asked in session.asked if asked[0] == "xclient"]
+
+
+def test_what_strangers_wrote_comes_tame_through_xclient() -> None:
+    session = FakeSession()
+    session.xclient_allowed = True
+    server = greeted(session)
+    said = "ADDR=IPV6:2001:DB8::7 NAME=x+0D+0Ay HELO=a+0Aforward-path+20eve PORT=25"
+    assert codes(say(server, f"XCLIENT {said}\r\n".encode())) == ["220"]
+    wanted = {"ADDR": "2001:db8::7", "NAME": "", "HELO": "a?forward-path?eve", "PORT": "25"}
+    assert ("xclient", wanted) in session.asked

@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 from mailtools.errors import BadParameter, BadSequence, BadSyntax
 from mailtools.mail.verp import is_delimiters
+from mailtools.protocol.smtp import xclient
 from mailtools.protocol.smtp.grammar import is_xtext
 from mailtools.protocol.smtp.session import Session, Settings
 
-XCLIENT_ATTRIBUTES = ("NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT")
 RELEASE_MOST = 30 * 86400  # seconds that FUTURERELEASE may hold a message
 
 
@@ -44,7 +44,7 @@ def offers(session: Session, settings: Settings) -> dict[str, str]:
     if session.may_turn and not settings.lmtp:
         found["ETRN"] = ""
     if session.xclient_allowed:
-        found["XCLIENT"] = " ".join(XCLIENT_ATTRIBUTES)
+        found["XCLIENT"] = " ".join(xclient.ATTRIBUTES)
     found["LIMITS"] = f"RCPTMAX={settings.recipients}"
     return found
 

@@ -9,7 +9,6 @@ import re
 
 from mailtools.errors import (
     BadAddress,
-    BadParameter,
     BadReversePath,
     BadSyntax,
     NonAsciiAddress,
@@ -17,6 +16,7 @@ from mailtools.errors import (
 )
 from mailtools.mail.address import Address, ascii_domain, parse_address, parse_domain, parse_path
 
+NAME_MOST = 255  # octets of a domain, RFC 5321 4.5.3.1.2
 LINE_MOST = 4096  # octets: RFC 5321 4.5.3.1.4's 512 and all that extensions add (RFC 3461: 1 K)
 
 _control = re.compile(r"[\x00-\x1f\x7f]")
@@ -28,6 +28,7 @@ _xtext = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*\Z")
 _hex = re.compile(r"\+([0-9A-F]{2})")
 _chunk = re.compile(r"([0-9]{1,18})(?: +(LAST))?\Z", re.IGNORECASE)
 _underscores = re.compile(r"[A-Za-z0-9_.-]+\Z")
+_untamed = re.compile(r"[^A-Za-z0-9_.:\[\]-]")
 
 
 def command_line(line: bytes) -> tuple[str, str]:
@@ -44,7 +45,7 @@ def command_line(line: bytes) -> tuple[str, str]:
     verb, _, argument = text.partition(" ")
     if not verb:
         raise UnknownCommand("A command line begins with a command")
-    return verb.upper(), argument
+    return verb.upper(), argument.lstrip(" ")
 
 
 def no_argument(argument: str, verb: str) -> None:
@@ -123,17 +124,30 @@ def parameters(text: str) -> dict[str, str]:
     return found
 
 
-def hello_name(text: str) -> str:
+def hello_name(text: str, *, anything: bool = False) -> str:
     """Check what EHLO, HELO or LHLO say: a domain or address literal; raise BadSyntax.
 
-    Underscores are let pass: many hosts are named so, and nothing hangs on this name.
+    Underscores are let pass: many hosts are named so, and nothing hangs on this name. `anything`
+    is for mail clients, which say whatever their owner calls his computer.
     """
-    try:
-        if text.isascii():
-            return text if _underscores.match(text) else parse_domain(text)
-    except BadAddress:
-        pass
+    if text.isascii():
+        try:
+            return host_name(text) or parse_domain(text)
+        except BadAddress:
+            pass
+    if anything and text:
+        return tame_name(text)
     raise BadSyntax("Say your domain name or [IP address]", status="5.5.4")
+
+
+def host_name(text: str) -> str:
+    """Give a text back that looks like a host's name, "" for any other."""
+    return text if _underscores.match(text) and len(text) <= NAME_MOST else ""
+
+
+def tame_name(text: str) -> str:
+    """Give what a peer calls itself with a `?` for all that no name or literal has in it."""
+    return _untamed.sub("?", text[:NAME_MOST])
 
 
 def node_argument(argument: str) -> tuple[str, bool]:
@@ -161,18 +175,6 @@ def chunk_argument(argument: str) -> tuple[int, bool]:
     if not match:
         raise BadSyntax("The form is BDAT octets, or BDAT octets LAST", status="5.5.4")
     return int(match[1]), bool(match[2])
-
-
-def xclient_argument(argument: str) -> dict[str, str]:
-    """Read XCLIENT's attributes, decoded; "" stands for [UNAVAILABLE] and [TEMPUNAVAIL]."""
-    found = parameters(argument)
-    if not found:
-        raise BadParameter("The form is XCLIENT NAME=value …", reply=501)
-    plain = {key: from_xtext(value) for key, value in found.items()}
-    return {
-        key: "" if value.upper() in ("[UNAVAILABLE]", "[TEMPUNAVAIL]") else value
-        for key, value in plain.items()
-    }
 
 
 def is_xtext(text: str) -> bool:

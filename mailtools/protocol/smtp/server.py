@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mailtools.errors import (
-    BadParameter,
     BadSequence,
     BadSyntax,
     Failure,
@@ -23,7 +22,7 @@ from mailtools.errors import (
 from mailtools.mail.reply import Reply, reply, reply_to
 from mailtools.protocol.engine import Engine, LineTooLong
 from mailtools.protocol.sasl.wire import RESPONSE_MOST, decode, encode
-from mailtools.protocol.smtp import extensions, grammar
+from mailtools.protocol.smtp import extensions, grammar, xclient
 from mailtools.protocol.smtp.table import (
     GO_AHEAD,
     OK,
@@ -55,6 +54,7 @@ class SmtpServer(Engine):
         self._step: Callable[[], bool] = self._greet
         self._last_command = "greeting"
         self._offered: dict[str, str] = {}
+        self._identified = False  # by AUTH
         self._extended = False  # EHLO or LHLO, not HELO
         self._utf8 = False  # this message was begun with SMTPUTF8
         self._binary = False  # with BODY=BINARYMIME
@@ -87,6 +87,7 @@ class SmtpServer(Engine):
         super().tls_started()
         self._forget()
         self._state = State.START
+        self._identified = False
         self._session.secured()
 
     def _lost(self) -> None:
@@ -206,14 +207,20 @@ class SmtpServer(Engine):
         if lmtp != (verb == "LHLO"):
             wanted = "This is LMTP: say LHLO" if lmtp else "This is SMTP: say EHLO"
             raise UnknownCommand(wanted, status="5.5.1")
-        name = grammar.hello_name(argument)
+        name = grammar.hello_name(argument, anything=self._settings.submission)
         self._session.hello(name, verb)
         self._forget()  # RFC 5321 4.1.4: as RSET
         self._state = State.READY
         self._extended = verb != "HELO"
-        self._offered = extensions.offers(self._session, self._settings) if self._extended else {}
-        lines = [f"{key} {value}".rstrip() for key, value in self._offered.items()]
+        lines = [f"{key} {value}".rstrip() for key, value in self._offer().items()]
         self._say(bytes(reply(250, "", self._settings.name, *lines)))
+
+    def _offer(self) -> dict[str, str]:
+        """Note which extensions may be used from now on; give those to be named."""
+        offers = extensions.offers(self._session, self._settings) if self._extended else {}
+        # RFC 4954 5: AUTH is MAIL's parameter where it is no command any more.
+        self._offered = {**offers, "AUTH": ""} if self._identified else offers
+        return offers
 
     def _starttls(self, argument: str) -> None:
         grammar.no_argument(argument, "STARTTLS")
@@ -227,14 +234,10 @@ class SmtpServer(Engine):
     def _xclient(self, argument: str) -> None:
         if not self._session.xclient_allowed:
             raise BadSequence("XCLIENT is not for you", status="5.7.0", reply=550)
-        attributes = grammar.xclient_argument(argument)
-        strange = set(attributes) - set(extensions.XCLIENT_ATTRIBUTES)
-        if strange:
-            raise BadParameter(f"No attribute of XCLIENT: {min(strange)}", reply=501)
-        self._session.xclient(attributes)
+        self._session.xclient(xclient.read_attributes(argument))
         self._forget()
         self._state = State.START
-        self._offered = {}
+        self._offered, self._identified = {}, False
         self._greet()
 
     # -- authentication (RFC 4954) ----------------------------------------------------------------
@@ -255,7 +258,8 @@ class SmtpServer(Engine):
             self._step = self._auth_line
             return
         self._session.authenticated(self._mechanism, self._exchange.identity)
-        self._offered = extensions.offers(self._session, self._settings) if self._extended else {}
+        self._identified = True
+        self._offer()
         self._say(b"235 2.7.0 Authentication successful\r\n")
 
     def _auth_line(self) -> bool:
@@ -335,7 +339,11 @@ class SmtpServer(Engine):
 
     def _bdat(self, argument: str) -> None:
         # In whatever state: the octets follow at once, and are no commands (RFC 3030 2).
-        self._chunk_left, self._chunk_last = grammar.chunk_argument(argument)
+        try:
+            self._chunk_left, self._chunk_last = grammar.chunk_argument(argument)
+        except BadSyntax:
+            self.closed = True  # nobody knows where the octets end and commands begin
+            raise
         if not self._chunk_left and not self._chunk_last:
             self._count_junk()
         self._chunk_failure = None

@@ -160,21 +160,22 @@ class Reception:
 
     def xclient(self, attributes: Mapping[str, str]) -> None:
         """Take the peer to be whom a trusted proxy says (Postfix's XCLIENT)."""
-        address = attributes.get("ADDR", self._peer.address)
-        address = address[5:] if address[:5].upper() == "IPV6:" else address
-        port = attributes.get("PORT", "")
-        self._peer = self._peer._replace(
-            address=address,
-            port=int(port) if port.isascii() and port.isdigit() else 0,
-            name=attributes.get("NAME", self._peer.name),
+        peer = self._peer
+        self._peer = peer._replace(
+            address=attributes.get("ADDR", peer.address),
+            port=int(attributes.get("PORT") or 0),
+            name=attributes.get("NAME", peer.name),
+            local=attributes.get("DESTADDR", peer.local),
+            local_port=int(attributes.get("DESTPORT") or peer.local_port),
         )
         self._hello, self._account = attributes.get("HELO", ""), None
-        self._verb = "HELO" if attributes.get("PROTO", "").upper() == "SMTP" else "EHLO"
+        self._verb = "HELO" if attributes.get("PROTO") == "SMTP" else "EHLO"
         self._relay_client = False
         self._meet()
         login, accounts = attributes.get("LOGIN", ""), self._policy.accounts
         if login and accounts is not None:
             account = accounts.find(login)
+            address = self._peer.address
             if account is None or not accounts.may_log_in(account, "submission", address):
                 raise PolicyRefused(f"No account that may log in: {login}")
             self.authenticated("XCLIENT", account)

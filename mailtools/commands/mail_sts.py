@@ -201,14 +201,14 @@ def _refresh(config: Config, spool: str) -> int:
     from concurrent.futures import ThreadPoolExecutor
 
     from mailtools.commands.relay_parts import policies_of
-    from mailtools.services.local.child import acting_as_owner
+    from mailtools.services.access.become import acting_for
     from mailtools.services.relay.tls_policy import Contexts
 
     if not os.access(spool, os.W_OK):
         raise NoQueue(f"{spool} is not there, or not ours to write")
     resolver = _resolver(config)
     config.check()
-    with acting_as_owner(spool):
+    with acting_for(spool):
         policies = policies_of(spool, lambda: resolver, Contexts())
         with ThreadPoolExecutor(FETCHES) as pool:
             list(pool.map(policies.policy, policies.aged()))

@@ -337,6 +337,30 @@ def test_dial_where_tls_is_not_what_is_asked(site, authority):
     assert any(line[1] == "dial" and "TLS handshake failed" in line[2] for line in shown)
 
 
+def test_dial_does_without_tls_where_the_policy_allows(site):
+    broken = SECURE.partition("*** tls")[0] + "S: this is no TLS\n*** end\n"
+    plain = PLAIN.replace("SMTPUTF8", "STARTTLS")
+    with Sink([script(broken), script(plain)]) as sink:
+        site.set("routes", f":127.0.0.1:{sink.port}")
+        shown = route(site, "--dial", "bob@example.net")
+        sink.check()
+    said = [line[2] for line in shown if line[1] in ("dial", "tls")]
+    assert "TLS handshake" in said[0]
+    assert said[2:] == [
+        "again without TLS, as the policy allows",
+        f"[127.0.0.1]:{sink.port} answers",
+        "none",
+    ]
+
+
+def test_dial_tells_of_starttls_that_is_refused(site):
+    refusing = SECURE.partition("S: 220 go")[0] + "S: 454 no TLS now\nC: QUIT\nS: 221 bye\n"
+    with Sink([script(refusing)]) as sink:
+        site.set("routes", f":127.0.0.1:{sink.port}")
+        shown = dict(line[1:] for line in route(site, "--dial", "bob@example.net"))
+    assert shown["tls"] == "none, for STARTTLS was refused"
+
+
 def test_dial_where_nobody_listens(site):
     with Taker() as taker:
         site.set("routes", f":127.0.0.1:{taker.port}")

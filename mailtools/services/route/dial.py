@@ -12,7 +12,8 @@ from mailtools.mail.reply import one_line
 from mailtools.net.channel import Channel
 from mailtools.net.loop import Loop
 from mailtools.protocol.smtp.carrier import Carrier
-from mailtools.services.relay.connections import Manner, client_of, expected_name
+from mailtools.protocol.smtp.transaction import Tls
+from mailtools.services.relay.connections import Manner, client_of, expected_name, starttls
 from mailtools.services.relay.exchangers import Target
 from mailtools.services.relay.tls_policy import Contexts, check_of
 from mailtools.services.route.certificate import Certificate, read_der
@@ -37,6 +38,8 @@ class Call:
     certificate: Certificate | None = None
     offers: tuple[str, ...] = ()
     """The lines of its EHLO reply, after TLS where there was TLS."""
+    plain: bool = False
+    """Whether no TLS was asked for."""
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Yield it as pairs of a label and a text."""
@@ -45,11 +48,17 @@ class Call:
         elif self.answered:
             yield "dial", f"{self.target.peer} answers"
         if self.answered:
-            yield "tls", self.tls or "none"
+            yield "tls", self.tls or self._without
         if self.certificate is not None:
             yield from self._certificate_lines(self.certificate)
         if self.offers:
             yield "offers", one_line(", ".join(self.offers))
+
+    @property
+    def _without(self) -> str:
+        offered = any(line.upper() == "STARTTLS" for line in self.offers)
+        refused = offered and not self.plain and self.failure is None
+        return "none, for STARTTLS was refused" if refused else "none"
 
     def _certificate_lines(self, found: Certificate) -> Iterator[tuple[str, str]]:
         covers = "" if found.covers(self.target.host) else f", not {self.target.host}"
@@ -90,13 +99,13 @@ class Dialler:
             if not channel.closed:
                 engine.fail(NoAnswer(f"no answer in {self._patience:.0f} seconds"))
                 channel.close()
-            return self._heard(target, engine, channel, silent=bool(manner.quick))
+            return self._heard(target, engine, channel, manner)
         finally:
             loop.close()
 
-    def _heard(self, target: Target, engine: Carrier, channel: Channel, *, silent: bool) -> Call:
-        """Say what was heard; by a `silent` protocol nobody says a word before there is mail."""
-        session = channel.tls
+    def _heard(self, target: Target, engine: Carrier, channel: Channel, manner: Manner) -> Call:
+        """Say what was heard; by qmail's protocols nobody says a word before there is mail."""
+        session, silent = channel.tls, bool(manner.quick)
         return Call(
             target,
             channel.reached if silent else engine.answered,
@@ -104,6 +113,7 @@ class Dialler:
             _said_of(session) if session is not None else "",
             _certificate(session) if session is not None else None,
             () if silent else engine.offer.lines,
+            starttls(manner) is Tls.NEVER,
         )
 
 

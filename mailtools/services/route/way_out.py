@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from mailtools.errors import Failure, NoAnswer, NonAsciiAddress
-from mailtools.services.relay.connections import NOTHING, Manner, manner_of
+from mailtools.errors import Failure, NoAnswer, NonAsciiAddress, TlsTrouble
+from mailtools.services.relay.connections import NOTHING, Manner, manner_of, weaker_manners
 from mailtools.services.relay.exchangers import Target
 from mailtools.services.relay.mta_sts import StsPolicies
 from mailtools.services.relay.plan import Planner
@@ -16,7 +16,6 @@ from mailtools.services.relay.route import Destination, Route, Routes, parse_rou
 from mailtools.services.relay.smarthost import Smarthosts
 from mailtools.services.relay.tls_floor import TlsFloor
 from mailtools.services.relay.tls_policy import VERIFIED, Level, TlsPolicy
-from mailtools.services.relay.tls_rules import Planned
 from mailtools.services.route.dial import Call, Dialler
 
 _LEVELS = {
@@ -71,11 +70,12 @@ class WayOut:
             yield "ignored", f"{' '.join(manner.ignored)} (ignored-offers)"
         for problem in self._planner.families.problems:
             yield "ipv6", f"not used: {problem}"
-        for number, (target, policy) in enumerate(planned, 1):
+        ways = [
+            (target, self._raised(_with_policy(manner, policy), target, destination))
+            for target, policy in planned
+        ]
+        for number, (target, asked) in enumerate(ways, 1):
             later = "" if number <= ADDRESSES_MOST else ", not in the same attempt"
-            asked = self._raised(
-                replace(manner, policy=_policy_for(policy, manner)), target, destination
-            )
             how = _LEVELS[asked.policy.level]
             tls = f"TLS from the start, {how}" if manner.implicit_tls else f"TLS {how}"
             if manner.quick and not manner.implicit_tls:
@@ -84,7 +84,7 @@ class WayOut:
             if asked.remembered:
                 yield "memory", f"if TLS fails: {asked.remembered}"
         if self._dialler is not None:
-            yield from self._dial(self._dialler, planned, manner, address, sender)
+            yield from self._dial(self._dialler, ways, address, sender)
 
     def _destination(self, address: str, agent: list[str], sender: str) -> Destination:
         """Read what a line of `transports` adds to relay-send: --via and --lmtp."""
@@ -143,14 +143,19 @@ class WayOut:
     # -- at the door ------------------------------------------------------------------------------
 
     def _dial(
-        self, dialler: Dialler, planned: Planned, manner: Manner, address: str, sender: str
+        self, dialler: Dialler, ways: list[tuple[Target, Manner]], address: str, sender: str
     ) -> Pairs:
         """Call the targets in turn, until one answers as relay-send wants it."""
         call: Call | None = None
-        for target, policy in planned[:ADDRESSES_MOST]:
-            call = dialler.call(target, replace(manner, policy=_policy_for(policy, manner)))
-            yield from call.lines()
-            if call.failure is None:
+        for target, asked in ways[:ADDRESSES_MOST]:
+            for manner in (asked, *weaker_manners(asked)):
+                if manner is not asked:
+                    yield "dial", f"again {_less(manner)}, as the policy allows"
+                call = dialler.call(target, manner)
+                yield from call.lines()
+                if not isinstance(call.failure, TlsTrouble):
+                    break
+            if call is not None and call.failure is None:
                 break
         if call is None or call.failure is not None:
             self.failures.append(_temporary(call))
@@ -165,10 +170,14 @@ def _how(route: Route) -> str:
     return " by LMTP" if route.lmtp else f" by {route.quick.upper()}" if route.quick else ""
 
 
-def _policy_for(policy: TlsPolicy, manner: Manner) -> TlsPolicy:
+def _with_policy(manner: Manner, policy: TlsPolicy) -> Manner:
     # As relay.py has it: a secret is for its owner only.
     asked = manner.login and not (manner.login.plaintext or policy.authenticates)
-    return VERIFIED if asked else policy
+    return replace(manner, policy=VERIFIED if asked else policy)
+
+
+def _less(manner: Manner) -> str:
+    return "without TLS" if manner.plain else "with any certificate"
 
 
 def _temporary(call: Call | None) -> Failure:

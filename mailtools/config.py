@@ -8,9 +8,11 @@ every fault at once, each with file and line.
 import os
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from mailtools.errors import Misconfigured
+
+T = TypeVar("T")
 
 DIGITS_MOST = 18
 _amount = re.compile(r"([0-9]{1,18})\s*([A-Za-z]*)\Z")
@@ -363,6 +365,15 @@ class Config:
         place = f"{place}:{line}" if line else place
         if (fault := f"{place}: {what}") not in self._faults:
             self._faults.append(fault)
+
+    def attempt(self, make: Callable[[], T]) -> T | None:
+        """Make something of the settings; what Misconfigured says is noted, and None given."""
+        try:
+            return make()
+        except Misconfigured as failure:
+            lines = (failure.detail or failure.text).split("\n")
+            self._faults += (line for line in lines if line not in self._faults)
+            return None
 
     @property
     def faults(self) -> list[str]:

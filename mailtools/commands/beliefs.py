@@ -33,11 +33,13 @@ def belief_of(config: Config, *, spool: str, home: str, ready: bool) -> Belief:
         keys.prepare()
     lists, threshold = lists_of(config), config.number("dnsbl-threshold")
     delay = config.seconds("greylist")
+    server = config.line("resolver")
+    asked = config.attempt(lambda: Resolver(server, timeout=TIMEOUT))
     return Belief(
         me=config.line("me"),
         authserv_id=config.line("authserv-id"),
         contact=f"postmaster@{home}",
-        lookup=Resolver(config.line("resolver"), timeout=TIMEOUT).lookup,
+        lookup=(asked or Resolver("", timeout=TIMEOUT)).lookup,
         scratch=f"{spool}/queue/tmp",
         enforce=config.line("checks") == "enforce",
         quarantine=one_of(config, "dmarc-quarantine", ("junk", "mark", "reject")),

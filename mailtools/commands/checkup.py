@@ -18,7 +18,14 @@ from mailtools.commands.parts import (
 )
 from mailtools.config import SETTINGS, Config
 from mailtools.services.access.become import owner_of
-from mailtools.services.check import check_queue, check_reports, check_site, check_world
+from mailtools.services.check import (
+    check_access,
+    check_queue,
+    check_reports,
+    check_site,
+    check_world,
+)
+from mailtools.services.check.check_access import Reader
 from mailtools.services.check.finding import Finding, careful, complaints, fault, said, warning
 from mailtools.services.publish.dkim_store import DkimStore
 from mailtools.services.queue.transports import RELAY
@@ -56,22 +63,31 @@ def findings(etc: str, spool: str, *, dns: bool) -> Iterator[Finding]:
     checks = [
         ("settings", check_site.control_folder(etc, SETTINGS)),
         ("settings", _settings(etc, spool, mends)),
-        ("accounts", _site(config, queue, mends)),
+        ("settings", _permissions(config, queue)),
+        ("accounts", _addresses(config, mends)),
+        ("programs", _programs(config)),
         ("relay-domains", _relayed(config, mends)),
         ("dkim-keys", _signing(config, queue, mends)),
         ("reports", _reports(config)),
         (
             "certificates",
-            check_world.certificates(chains, lambda: tls_of(Config(etc), needed=False), me),
+            check_world.certificates(chains, lambda: _tls(etc), me),
         ),
         ("milters", _milters(config)),
+        (queue, _room(config, queue)),
         (queue, check_queue.ownership(queue)),
         (queue, check_queue.health(queue, config.seconds("lifetime"))),
     ]
     if dns:
         checks.append(("DNS", _dns(config)))
     for where, check in checks:
-        yield from careful(where, check)
+        yield from careful(where, check, mends)
+
+
+def _tls(etc: str) -> None:
+    config = Config(etc)
+    tls_of(config, needed=False)
+    config.check()
 
 
 def _milters(config: Config) -> Iterator[Finding]:
@@ -123,22 +139,39 @@ def _readers(etc: str, spool: str) -> Iterator[Callable[[], object]]:
         )
 
 
-def _site(config: Config, queue: str, mends: dict[str, str]) -> Iterator[Finding]:
-    domains = config.lines("locals")
-    yield from check_site.names(config.line("me"), domains)
+def _reader(queue: str) -> Reader | None:
+    return Reader(*owner_of(queue)) if os.geteuid() == 0 else None
+
+
+def _permissions(config: Config, queue: str) -> Iterator[Finding]:
     files = [path for name in SETTINGS if os.path.exists(path := f"{config.folder}/{name}")]
     secrets = [path for name in SECRETS if os.path.exists(path := f"{config.folder}/{name}")]
-    owner = owner_of(queue) if os.geteuid() == 0 else None
-    yield from check_site.permissions(config.folder, files, secrets, owner)
-    keys = {config.path("tls-key"), *(key for _, _, key in named_chains(config))}
-    yield from check_site.permissions(config.folder, (), sorted(keys - {""}), None)
-    book = accounts_of(config)
-    yield from check_site.accounts(book, system_users=config.flag("system-users"), mends=mends)
-    yield from check_site.addresses(directory_of(config, book), domains, mends)
+    keys = {config.path("tls-key"), *(key for _, _, key in named_chains(config))} - {""}
+    reader = _reader(queue)
+    yield from check_access.modes([config.folder, *files], [*secrets, *keys], reader)
+    yield from check_access.settings(files, reader)
+    yield from check_access.keys(sorted(keys), reader)
+
+
+def _addresses(config: Config, mends: dict[str, str]) -> Iterator[Finding]:
+    domains, book = config.lines("locals"), accounts_of(config)
+    yield from check_site.names(config.line("me"), domains)
+    directory = directory_of(config, book)
+    yield from check_site.accounts(
+        book, directory.is_local, system_users=config.flag("system-users"), mends=mends
+    )
+    yield from check_site.addresses(directory, domains, mends)
+
+
+def _programs(config: Config) -> Iterator[Finding]:
     table = {f"transports: {key}": value for key, value in config.mapping("transports").items()}
-    table["auth-program"] = config.line("auth-program")
+    table |= {name: config.line(name) for name in ("auth-program", "token-program")}
+    table |= {f"content-programs: {line}": line for line in config.lines("content-programs")}
     yield from check_site.programs(table)
-    places = [config.folder, *check_site.maildirs(book)]
+
+
+def _room(config: Config, queue: str) -> Iterator[Finding]:
+    places = [config.folder, *check_site.maildirs(accounts_of(config))]
     for path in (queue, *check_queue.file_systems(places)):
         yield from check_queue.room(path, config.octets("disk-floor"), config.number("inode-floor"))
 
@@ -159,10 +192,12 @@ def _signing(config: Config, queue: str, mends: dict[str, str]) -> Iterator[Find
     store = DkimStore(config.folder)
     lines = store.lines()
     for line in lines:
-        yield from complaints(partial(store.load, line), mends)
-    owner = owner_of(queue) if os.geteuid() == 0 else None
+        name = os.path.basename(key_path(config.folder, line))
+        mend = "put the key there, or take its line out of dkim-keys"
+        yield from complaints(partial(store.load, line), {**mends, name: mend})
     keys = [key_path(config.folder, line) for line in lines]
-    yield from check_site.permissions(config.folder, keys, (), owner)
+    yield from check_access.modes(keys, (), None)
+    yield from check_access.settings(keys, _reader(queue))
 
 
 def _reports(config: Config) -> Iterator[Finding]:

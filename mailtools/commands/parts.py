@@ -145,13 +145,17 @@ def relay_domains_of(config: Config) -> RelayDomains | None:
 
 
 def srs_of(config: Config) -> Srs | None:
-    """Make what rewrites the reverse-paths of forwards; None where there is no secret."""
+    """Make what rewrites the reverse-paths of forwards; None where there is no secret.
+
+    Faults of the settings are noted in `config`.
+    """
     path = config.file("srs-secrets")
     if not path:
         return None
     from mailtools.services.local.srs import Srs  # the readers' servers need none
 
-    return Srs(path, config.line("srs-domain") or home_of(config))
+    domain = config.line("srs-domain") or home_of(config)
+    return config.attempt(lambda: Srs(path, domain))
 
 
 def schedule_of(config: Config) -> Schedule:
@@ -199,7 +203,7 @@ def tls_of(
     """Give what makes the TLS context; None where no certificate is named.
 
     `needed` makes that a fault. Where one of `accounts` has a client certificate, clients are asked
-    for theirs. What is wrong with the files is raised as Misconfigured.
+    for theirs. What is wrong with the files is noted in `config`.
     """
     certificate, key = config.path("tls-certificate"), config.path("tls-key")
     if not certificate:
@@ -217,7 +221,7 @@ def tls_of(
         clients=config.path("tls-clients") if accounts is not None else "",
         ask_clients=lambda: accounts is not None and wanted(accounts),
     )
-    certificates.context()  # what is wrong with it is said now
+    config.attempt(certificates.context)  # what is wrong with it is said now
     return certificates.context
 
 

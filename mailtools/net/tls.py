@@ -54,12 +54,13 @@ class Certificates:
             if self._context is None or stamp != self._stamp:
                 self._context = self._build(clients)
                 self._stamp = stamp
-        except (OSError, ssl.SSLError) as error:
+        except (OSError, Misconfigured) as error:
             if self._context is not None:
                 return self._context  # a renewal half done: the old one still serves
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            named = ", ".join(dict.fromkeys(files))
-            raise Misconfigured(detail=f"certificates and keys {named}: {reason}") from error
+            if isinstance(error, Misconfigured):
+                raise
+            unreadable = [what for path in dict.fromkeys(files) if (what := _unreadable(path))]
+            raise Misconfigured(detail="\n".join(unreadable) or str(error)) from error
         return self._context
 
     def _build(self, clients: str) -> ssl.SSLContext:
@@ -67,7 +68,7 @@ class Certificates:
         for name, certificate, key in self._chains:
             if name not in contexts:
                 contexts[name] = self._empty(clients)
-            contexts[name].load_cert_chain(certificate, key)
+            _load(contexts[name], certificate, key)
         default = contexts.pop("")
         if contexts:
             default.sni_callback = _choose(contexts)
@@ -87,6 +88,35 @@ class Certificates:
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
             context.load_verify_locations(clients)
         return context
+
+
+def _load(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    try:
+        context.load_cert_chain(certificate, key, password=lambda: "")  # nobody is asked for one
+    except ssl.SSLError as error:
+        raise Misconfigured(detail=_complaint(error, certificate, key)) from error
+
+
+def _complaint(error: ssl.SSLError, certificate: str, key: str) -> str:
+    with open(certificate, "rb") as file, open(key, "rb") as other:
+        chain, secret = file.read(), other.read()
+    if b"-----BEGIN CERTIFICATE" not in chain:
+        return f"{certificate}: there is no PEM certificate in it"
+    if b"ENCRYPTED" in secret:
+        return f"{key}: the key has a password, and nobody is there to type it"
+    if b"PRIVATE KEY-----" not in secret:
+        return f"{key}: there is no PEM key in it"
+    if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
+        return f"{key}: is not the key of {certificate}"
+    return f"{certificate}: cannot be used with {key}: {error.reason or error}"
+
+
+def _unreadable(path: str) -> str:
+    try:
+        with open(path, "rb"):
+            return ""
+    except OSError as error:
+        return f"{path}: cannot be read: {error.strerror}"
 
 
 def _choose(

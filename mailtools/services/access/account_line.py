@@ -96,6 +96,8 @@ def read_account(
         faults.append(f"{name!r} cannot be a login")
     if not schemes.locked(secret) and not schemes.known(secret):
         faults.append(f"{name}: unknown password scheme {{{schemes.split(secret)[0]}}}")
+    elif not schemes.locked(secret) and schemes.bare(secret):
+        faults.append(f"{name}: a password stands there that is no hash; {{PLAIN}} before it?")
     fields = _fields(extra)
     mail = fields.get("maildir") or _dovecot_mail(fields.get("mail", "")) or maildir
     place = expand(mail, name, home)

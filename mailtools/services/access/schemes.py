@@ -3,6 +3,8 @@
 Apart from `passwords.py`, which does the checking: reading accounts must not load that.
 """
 
+import re
+
 from mailtools.protocol.sasl.wire import CRAM, HASHES
 
 PLAIN = frozenset(("PLAIN", "CLEAR", "CLEARTEXT"))
@@ -23,6 +25,7 @@ DIGESTS = {  # scheme: hashlib's name, whether a salt follows the digest
     "SSHA512": ("sha512", True),
 }
 KNOWN = PLAIN | CRYPT | ARGON | {*DIGESTS, *HASHES, "PBKDF2", CRAM}
+_des = re.compile(r"[./0-9A-Za-z]{13}")
 _ENCODINGS = ("HEX", "B64", "BASE64")
 
 
@@ -38,6 +41,11 @@ def split(secret: str) -> tuple[str, str, str]:
 def known(secret: str) -> bool:
     """Whether we can check this secret's scheme."""
     return split(secret)[0] in KNOWN
+
+
+def bare(secret: str) -> bool:
+    """Whether this is neither a {SCHEME} nor what crypt(3) makes, such as a password as typed."""
+    return secret[:1] not in "{$_" and not _des.fullmatch(secret)
 
 
 def locked(secret: str) -> bool:

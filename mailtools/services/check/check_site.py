@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from mailtools.errors import BadAddress, Failure
 from mailtools.mail.address import Address, parse_domain
@@ -26,6 +27,8 @@ _BESIDE = (
     ".dpkg-old",
     ".dpkg-dist",
 )
+_assignment = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+_for_shell = re.compile(r"[^\w/.+-]")
 _KEYS = (".pem", ".key", ".crt", ".private")
 
 
@@ -72,29 +75,6 @@ def names(me: str, domains: Iterable[str]) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def permissions(
-    folder: str, files: Iterable[str], secrets: Iterable[str], owner: tuple[int, int] | None
-) -> Iterator[Finding]:
-    """Look who may read and write the settings.
-
-    `secrets` are for their readers only. `owner` is uid and gid of the queue, as whom most commands
-    run; None where there is no queue yet.
-    """
-    for path in (folder, *files, *secrets):
-        about = _stat(path)
-        if about and about.st_mode & 0o002:
-            yield fault(path, "others may write it", f"chmod o-w {path}")
-        if about and owner and not _may_read(about, *owner):
-            yield fault(
-                path, f"the queue's owner, uid {owner[0]}, cannot read it",
-                f"chgrp {owner[1]} {path} && chmod g+r {path}",
-            )  # fmt: skip
-    for path in secrets:
-        about = _stat(path)
-        if about and about.st_mode & 0o007:
-            yield fault(path, "others can read it", f"chmod o= {path}")
-
-
 def _stat(path: str) -> os.stat_result | None:
     try:
         return os.stat(path)
@@ -102,15 +82,13 @@ def _stat(path: str) -> os.stat_result | None:
         return None
 
 
-def _may_read(about: os.stat_result, uid: int, gid: int) -> bool:
-    if uid == 0:
-        return True
-    if about.st_uid == uid:
-        return bool(about.st_mode & 0o400)
-    return bool(about.st_mode & (0o040 if about.st_gid == gid else 0o004))
-
-
-def accounts(book: Accounts, *, system_users: bool, mends: Mapping[str, str]) -> Iterator[Finding]:
+def accounts(
+    book: Accounts,
+    is_local: Callable[[str], bool],
+    *,
+    system_users: bool,
+    mends: Mapping[str, str],
+) -> Iterator[Finding]:
     """Look at the accounts, and at the mailboxes that are there."""
     yield from complaints(book.everyone, mends)
     try:
@@ -123,6 +101,12 @@ def accounts(book: Accounts, *, system_users: bool, mends: Mapping[str, str]) ->
     for account in everyone:
         if account.maildir:
             yield from _mailbox(account, root=root)
+        domain = account.name.rpartition("@")[2] if "@" in account.name else ""
+        if domain and account.maildir and not is_local(domain):
+            yield warning(
+                f"accounts: {account.name}", f"{domain} is not local here: no mail comes to it",
+                f"echo {domain} >> locals, or mend the login",
+            )  # fmt: skip
 
 
 def _mailbox(account: Account, *, root: bool) -> Iterator[Finding]:
@@ -181,5 +165,7 @@ def programs(table: Mapping[str, str]) -> Iterator[Finding]:
         except ValueError as error:
             yield fault(where, f"{command!r}: {error}")
             continue
-        if words and not shutil.which(words[0]):
+        while words and _assignment.match(words[0]):  # content-programs are lines of sh(1)
+            words.pop(0)
+        if words and not _for_shell.search(words[0]) and not shutil.which(words[0]):
             yield fault(where, f"there is no program {words[0]}", "give its whole path")

@@ -72,11 +72,13 @@ def complaints(action: Callable[[], object], mends: Mapping[str, str]) -> Iterat
         yield from said((failure.detail or failure.text).split("\n"), mends)
 
 
-def said(lines: Iterable[str], mends: Mapping[str, str]) -> Iterator[Finding]:
-    """Read complaints of the form `where: what`, as commands write them."""
+def said(
+    lines: Iterable[str], mends: Mapping[str, str], place: str = "settings"
+) -> Iterator[Finding]:
+    """Read complaints of the form `where: what`, as commands write them; `place`: where else."""
     for line in lines:
         match = _placed.match(line)
-        where, what = match.groups() if match else ("settings", line)
+        where, what = match.groups() if match else (place, line)
         name = re.sub(r":[0-9]+\Z", "", where).rpartition("/")[2]
         mend = mends.get(name, "")
         if command := _chmod.match(what):
@@ -84,12 +86,12 @@ def said(lines: Iterable[str], mends: Mapping[str, str]) -> Iterator[Finding]:
         yield fault(where, what, mend)
 
 
-def careful(where: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+def careful(where: str, findings: Iterator[Finding], mends: Mapping[str, str]) -> Iterator[Finding]:
     """Yield what a check finds; where it may not look any further, that is a fault too."""
     try:
         yield from findings
     except Failure as failure:
-        yield fault(where, failure.detail or failure.text)
+        yield from said((failure.detail or failure.text).split("\n"), mends, where)
     except OSError as error:
         yield fault(error.filename or where, f"cannot be looked at: {error.strerror}")
 

@@ -131,7 +131,8 @@ ignored-offers | map | none | relay-send | SMTP extensions that are not used wit
 host of a route, though it offers them: `domain:CHUNKING PIPELINING`; an empty domain is all, \
 `.domain` its subdomains.
 route-credentials | file | none | relay-send | Logins for the hosts of `routes`: \
-`host:login:password`, or `host:login:!program` for a token; must not be readable by others.
+`host:login:password`, `host:login:|program` for a password that a program prints, \
+`host:login:!program` for a token; must not be readable by others.
 dkim-keys | file | none | relay-send, mail-dkim | Who signs mail that is submitted here: \
 `domain selector state since`, mailtools-dkim(5).
 dkim-expire | duration | 0 | relay-send | How long a DKIM signature holds; 0 for ever.

@@ -41,6 +41,7 @@ class Bench:
     routes: dict[str, str] = field(default_factory=dict)
     via: str = ""
     login: Login | None = None
+    credentials: Any = None
     authorities: str = ""
     slots: int = 20
     rules: TlsRules | None = None
@@ -73,7 +74,7 @@ class Bench:
                 self.pool,
                 Routes(self.routes, via=via, senders=self.senders, sources=Sources(self.sources)),
                 self.resolver,
-                credentials=(lambda route: self.login) if self.login else None,
+                credentials=self.credentials or ((lambda *_: self.login) if self.login else None),
                 rules=self.rules,
                 sessions=self.sessions,
                 signing=self.signing,

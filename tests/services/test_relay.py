@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -362,6 +363,29 @@ def test_a_smarthost_with_starttls_and_auth(
     peers([TLS_HELLO + AUTH + TAKE + BYE], context=server_context)
     smart.routes = {"": f"smart.test:{smart.port}"}
     assert smart.run("bob@example.net")[0][1] == "relayed"
+
+
+def test_a_token_that_has_expired_is_replaced_at_once(
+    smart: Bench, peers: Peers, server_context: ssl.SSLContext
+) -> None:
+    hello = TLS_HELLO.replace("AUTH PLAIN", "AUTH XOAUTH2")
+
+    def auth(token: str) -> str:
+        raw = f"user=alice\x01auth=Bearer {token}\x01\x01".encode()
+        return f"C: AUTH XOAUTH2 {b64encode(raw).decode()}\n"
+
+    refused = hello + auth("old") + "S: 535 5.7.8 expired\n" + BYE
+    peers([refused, hello + auth("new") + "S: 235 welcome\n" + TAKE + BYE], context=server_context)
+    asked: list[str] = []
+
+    def credentials(_: Any, secret: str = "") -> Login:
+        asked.append(secret)
+        return Login("alice", "new" if secret == "old" else "old", token=True)
+
+    smart.credentials = credentials
+    smart.routes = {"": f"smart.test:{smart.port}"}
+    assert smart.run("bob@example.net")[0][1] == "relayed"
+    assert asked == ["", "old"]
 
 
 def test_a_smarthost_with_tls_from_the_first_octet(

@@ -1,10 +1,12 @@
 """Routes and the credentials that go with them."""
 
 import threading
+from pathlib import Path
 
 import pytest
 
 from mailtools.errors import AuthTrouble, BadAddress, Misconfigured
+from mailtools.services.relay import smarthost
 from mailtools.services.relay.route import Destination, Route, Routes, parse_route
 from mailtools.services.relay.smarthost import Smarthosts
 
@@ -147,6 +149,43 @@ def test_a_program_gives_a_token_which_is_used_again(file, tmp_path):
         login = hosts.login(Route("smart.test", 587))
         assert (login.secret, login.token) == ("token for alice", True)
     assert count.read_text() == "x\n"
+
+
+def test_a_program_gives_a_password(file):
+    login = Smarthosts(file("smart.test:alice:|echo 'a pass:word'\n")).login(Route("smart.test"))
+    assert (login.secret, login.token) == ("a pass:word", False)
+
+
+def test_a_refused_token_is_asked_for_again(file, tmp_path, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(smarthost.time, "monotonic", lambda: now[0])
+    count = tmp_path / "count"
+    program = tmp_path / "token"
+    program.write_text(f"#!/bin/sh\necho x >>{count}\nwc -l <{count}\n")
+    program.chmod(0o755)
+    hosts, route = Smarthosts(file(f"smart.test:alice:!{program}\n")), Route("smart.test")
+    assert hosts.login(route).secret == "1"
+    assert hosts.login(route, "1").secret == "1"  # it has only just been printed
+    now[0] += 11
+    assert hosts.login(route).secret == "1"
+    assert hosts.login(route, "1").secret == "2"
+    assert hosts.login(route, "1").secret == "2"  # another message had the old one
+
+
+def test_a_program_that_hangs_is_ended_with_all_it_has_started(file, tmp_path, monkeypatch):
+    pid = tmp_path / "pid"
+    program = tmp_path / "token"
+    program.write_text(f"#!/bin/sh\nsleep 100 & echo $! >{pid}.new; mv {pid}.new {pid}; wait\n")
+    program.chmod(0o755)
+    path, seconds = file(f"smart.test:alice:!{program}\n"), 0.2
+    while not pid.exists():  # a busy machine may not have begun it in time
+        monkeypatch.setattr(smarthost, "TIMEOUT", seconds := seconds * 2)
+        with pytest.raises(AuthTrouble) as caught:
+            Smarthosts(path).login(Route("smart.test"))
+        assert "no answer in" in caught.value.detail
+    state = Path(f"/proc/{pid.read_text().strip()}/stat")
+    while state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z":
+        pass
 
 
 @pytest.mark.parametrize("program", ["/nonexistent", "false", "true", "'unbalanced"])

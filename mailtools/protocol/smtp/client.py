@@ -40,6 +40,8 @@ GREETING = HELLO = MAIL = RCPT = 300.0
 DATA = 120.0
 QUIT = 5.0  # nothing depends on the answer
 
+LOGIN_REFUSED = "4.7.8"
+
 
 class SmtpClient(Carrier):
     """One connection to a peer: `send` a transaction when `idle`, `collect` its outcomes."""
@@ -158,7 +160,7 @@ class SmtpClient(Carrier):
             reply = yield from self._ask(answer + b"\r\n", HELLO)
         if not reply.completed:
             # Our credentials are our own trouble: an operator can mend them, so never permanent.
-            raise AuthTrouble(self._said(reply, "AUTH"), status="4.7.8")
+            raise AuthTrouble(self._said(reply, "AUTH"), status=LOGIN_REFUSED)
         client.finish()
 
     # -- a transaction ----------------------------------------------------------------------------

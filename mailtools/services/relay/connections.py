@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from mailtools.errors import Failure, NoAnswer
+from mailtools.errors import AuthTrouble, Failure, NoAnswer
 from mailtools.net.channel import Channel
 from mailtools.net.loop import Later, Loop
 from mailtools.protocol.smtp.carrier import Carrier
-from mailtools.protocol.smtp.client import SmtpClient
+from mailtools.protocol.smtp.client import LOGIN_REFUSED, SmtpClient
 from mailtools.protocol.smtp.transaction import Login, Outcome, Tls, Transaction
 from mailtools.services.relay import by_domain
 from mailtools.services.relay.exchangers import Target
@@ -141,6 +141,12 @@ class Connection:
     def died(self) -> Failure | None:
         """Why it ended early."""
         return self.engine.died
+
+    @property
+    def login_refused(self) -> bool:
+        """Whether it ended since the peer did not take our secret."""
+        died = self.engine.died
+        return isinstance(died, AuthTrouble) and died.status == LOGIN_REFUSED
 
     @property
     def tls(self) -> str:

@@ -51,7 +51,8 @@ NO_ANSWER = ("4.4.1", "4.4.3", "4.4.4")
 NO_WAY = "4.4.0"
 
 Say = Callable[[Report], None]
-Credentials = Callable[[Route], "Login | None"]
+Credentials = Callable[[Route, str], "Login | None"]
+"""Who we are to a host; a second argument is the secret it has refused, "" for none."""
 
 
 class Relay:
@@ -170,6 +171,11 @@ class Relay:
             if floor is not None:
                 fitting = floor.raised(fitting, target)
             connection = yield from self._try(attempt, target, fitting, share)
+            if connection is not None and connection.login_refused and fitting.login:
+                manner = yield from self._manner(destination, fitting.login.secret)
+                if manner.login != fitting.login:  # a token that had expired, and a new one
+                    fitting = replace(fitting, login=manner.login)
+                    connection = yield from self._try(attempt, target, fitting, share)
             tried += connection is None or not connection.channel.no_route
             sessions += connection is not None and connection.answered
 
@@ -262,11 +268,11 @@ class Relay:
         planned: Planned = yield self._loop.in_thread(lambda: self._planner.plan(destination, wish))
         return planned
 
-    def _manner(self, destination: Destination) -> Task[Manner]:
+    def _manner(self, destination: Destination, refused: str = "") -> Task[Manner]:
         route, credentials = destination.route, self._credentials
         login: Login | None = None
         if route is not None and credentials is not None:
-            login = yield self._loop.in_thread(lambda: credentials(route))
+            login = yield self._loop.in_thread(lambda: credentials(route, refused))
         return manner_of(destination, login, self._ignored)
 
 

@@ -2,14 +2,16 @@
 
     mail.example.com:alice@example.com:a password: colons and all
     mail.example.net:bob@example.net:!/usr/local/bin/print-token bob
+    mail.example.edu:carol:|pass show mail.example.edu
 
-A `!` runs a program whose first line of output is a bearer token (RFC 6750). A host may have more
-than one line: a route that names the login (`bob@example.net@mail.example.net`) takes that one,
-every other route the first.
+A `!` runs a program whose first line of output is a bearer token (RFC 6750), a `|` one that prints
+a password. A host may have more than one line: a route that names the login
+(`bob@example.net@mail.example.net`) takes that one, every other route the first.
 """
 
 import os
 import shlex
+import signal
 import stat
 import threading
 import time
@@ -18,24 +20,25 @@ from mailtools.errors import AuthTrouble, Misconfigured
 from mailtools.protocol.smtp.transaction import Login
 from mailtools.services.relay.route import Route
 
-TOKEN_TIMEOUT = 60.0  # seconds a token program may take
-TOKEN_TROUBLE = 10.0  # seconds a program that failed is not asked again
-TOKEN_LIFE = 120.0  # seconds a token is used again; providers give them for an hour
+TIMEOUT = 60.0  # seconds a program may take
+TROUBLE = 10.0  # seconds a program that failed, or whose secret was refused, is not asked again
+LIFE = 120.0  # seconds a secret is used again; providers give tokens for an hour
+_PROGRAMS = "!|"
 
 
 class Smarthosts:
-    """Who we are to which host; the file is read when a login is first needed."""
+    """Who we are to which host."""
 
     def __init__(self, path: str) -> None:
-        """Name the file; "" for none. Raises Misconfigured, also when others can read it."""
+        """Read the file; "" for none. Raises Misconfigured, also when others can read it."""
         self._secrets: dict[str, dict[str, str]] = _read(path) if path else {}
-        self._tokens: dict[str, tuple[float, str | AuthTrouble]] = {}
+        self._given: dict[str, tuple[float, str | AuthTrouble]] = {}  # when, and what
         self._asking: dict[str, threading.Lock] = {}
 
-    def login(self, route: Route) -> Login | None:
-        """Give the login for a host, None where there is none; a token program may take its time.
+    def login(self, route: Route, refused: str = "") -> Login | None:
+        """Give the login for a host, None where there is none; a program may take its time.
 
-        Raises AuthTrouble when the program fails.
+        A `refused` secret is not taken from memory again. Raises AuthTrouble when a program fails.
         """
         if route.quick:
             return None  # nobody logs in there
@@ -48,46 +51,52 @@ class Smarthosts:
             return None
         secret = found[name]
         plaintext = "/" in route.host
-        if secret.startswith("!"):
-            token = self._token(secret[1:])
-            return Login(name, token, True, plaintext, route.host, route.port)
-        return Login(name, secret, False, plaintext, route.host, route.port)
+        token = secret.startswith("!")
+        if secret[0] in _PROGRAMS:
+            secret = self._told(secret[1:], refused)
+        return Login(name, secret, token, plaintext, route.host, route.port)
 
-    def _token(self, command: str) -> str:
+    def _told(self, command: str, refused: str) -> str:
         # Many messages at a time want the same one.
         with self._asking.setdefault(command, threading.Lock()):
-            known = self._tokens.get(command)
-            if known is None or known[0] < time.monotonic():
+            since, secret = self._given.get(command, (0.0, ""))
+            bad = isinstance(secret, AuthTrouble) or secret in ("", refused)
+            if not since or time.monotonic() - since > (TROUBLE if bad else LIFE):
                 try:
-                    known = time.monotonic() + TOKEN_LIFE, _fetched(command)
+                    secret = _first_line(command)
                 except AuthTrouble as trouble:
-                    known = time.monotonic() + TOKEN_TROUBLE, trouble
-                self._tokens[command] = known
-        if isinstance(known[1], AuthTrouble):
-            raise AuthTrouble(known[1].text, detail=known[1].detail)
-        return known[1]
+                    secret = trouble
+                self._given[command] = time.monotonic(), secret
+        if isinstance(secret, AuthTrouble):
+            raise AuthTrouble(secret.text, detail=secret.detail)
+        return secret
 
 
-def _fetched(command: str) -> str:
-    """Run a token program; give the first line it prints."""
-    import subprocess  # rare: only where a token has to be fetched
+def _first_line(command: str) -> str:
+    """Run a program; give the first line it prints."""
+    import subprocess  # rare: only where a program knows the secret
+
+    def trouble(what: object) -> AuthTrouble:
+        return AuthTrouble(detail=f"route-credentials: {command}: {what}")
 
     try:
-        done = subprocess.run(
+        with subprocess.Popen(
             shlex.split(command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            timeout=TOKEN_TIMEOUT,
-            check=False,
-        )
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        raise AuthTrouble(detail=f"route-credentials: {command}: {error}") from error
-    token = done.stdout.decode("utf-8", "replace").split("\n")[0].strip()
-    if done.returncode or not token:
-        raise AuthTrouble(
-            detail=f"route-credentials: {command}: no token, exit code {done.returncode}"
-        )
-    return token
+            start_new_session=True,
+        ) as process:
+            try:
+                printed, _ = process.communicate(timeout=TIMEOUT)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)  # and whatever it has started
+                raise trouble(f"no answer in {TIMEOUT:.0f} seconds") from None
+    except (OSError, ValueError) as error:
+        raise trouble(error) from error
+    line = printed.decode("utf-8", "replace").split("\n")[0].strip()
+    if process.returncode or not line:
+        raise trouble(f"nothing in its first line, exit code {process.returncode}")
+    return line
 
 
 def _read(path: str) -> dict[str, dict[str, str]]:

@@ -70,7 +70,7 @@ one client's network.
 tarpit | duration | 1s | smtpd-accept | The longest wait of the answers to a stranger's mistakes: \
 after three it is a second, and doubles; 0 for none.
 checks | line | off | smtpd-accept | What is made of mail from strangers: `off`, `mark` (SPF, \
-DKIM, ARC and DMARC are found out and written on top), `enforce` (and acted on).
+DKIM, DKIM2, ARC and DMARC are found out and written on top), `enforce` (and acted on).
 authserv-id | line | me | smtpd-accept, local-deliver, relay-send | Who says so in \
 Authentication-Results; strangers' fields with that name are removed.
 arc-trusted | lines | none | smtpd-accept | Domains whose ARC seal is believed against DMARC.

@@ -30,6 +30,8 @@ def belief_of(config: Config, *, spool: str, home: str, ready: bool) -> Belief:
     `ready`: processes will be forked from this one, so what is heavy is loaded now.
     """
     if ready:
+        import mailtools.trust.dkim2  # noqa: F401 - loaded by the first message that has it, else
+
         keys.prepare()
     lists, threshold = lists_of(config), config.number("dnsbl-threshold")
     delay = config.seconds("greylist")

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from mailtools.mail.fields import Field
 
 Canonical = Literal["simple", "relaxed"]
+HashName = Literal["sha256", "sha512"]
 
 _PIECE = 65536
 
@@ -57,18 +58,19 @@ def select(fields: Sequence[Field], keys: Iterable[bytes]) -> list[Field]:
 
 
 class BodyForm(NamedTuple):
-    """Which hash of the body a signature wants: the canonical form, and l= or None."""
+    """Which hash of the body a signature wants: the canonical form, l= or None, and the hash."""
 
     canonical: Canonical
     length: int | None = None
+    algorithm: HashName = "sha256"
 
 
 class BodyHashes:
-    """SHA-256 of a body in every form wanted, computed while the body passes by."""
+    """The hashes of a body in every form wanted, computed while the body passes by."""
 
     def __init__(self, forms: Iterable[BodyForm]) -> None:
         """Prepare to hash; further forms cannot be asked for later."""
-        self._hashes = {form: _Limited(form.length) for form in forms}
+        self._hashes = {form: _Limited(form) for form in forms}
         self._streams = [
             _Stream([self._hashes[form] for form in chosen], relaxed=name == "relaxed")
             for name in ("simple", "relaxed")
@@ -99,11 +101,11 @@ class BodyHashes:
 
 
 class _Limited:
-    """A hash of the first `length` octets; `seen` counts all."""
+    """A hash of the first octets, as many as l= says; `seen` counts all."""
 
-    def __init__(self, length: int | None) -> None:
-        self.hash = hashlib.sha256()
-        self.left = length
+    def __init__(self, form: BodyForm) -> None:
+        self.hash = hashlib.new(form.algorithm)
+        self.left = form.length
         self.seen = 0
 
     def update(self, data: bytes) -> None:

@@ -1,6 +1,9 @@
 """What the checks found, as methods of Authentication-Results (RFC 8601 2.7)."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mailtools.trust.arc import Arc, ArcResult
 from mailtools.trust.authres import MethodResult
@@ -8,6 +11,9 @@ from mailtools.trust.dkim import Dkim, DkimResult
 from mailtools.trust.dmarc import DmarcResult
 from mailtools.trust.iprev import IprevResult
 from mailtools.trust.spf import SpfResult
+
+if TYPE_CHECKING:
+    from mailtools.trust.dkim2_checks import Dkim2Result
 
 REASON_MOST = 200  # characters
 
@@ -42,6 +48,19 @@ def dkim_findings(found: Sequence[DkimResult]) -> list[MethodResult]:
         )
         for each in found
     ]
+
+
+def dkim2_finding(found: Dkim2Result) -> MethodResult:
+    """Tell of DKIM2 (draft-gondwana-dkim2-authres): whose message it was, and what is wrong where.
+
+    Whoever else sent it on is told in the comment.
+    """
+    properties = [("header.d", domain) for domain in found.domains[:1]]
+    if found.signature:
+        properties.append(("header.i", str(found.signature)))
+    via = f"by way of {', '.join(found.domains[1:])}" if len(found.domains) > 1 else ""
+    reason = _reason(found.problem or found.remark)
+    return MethodResult("dkim2", found.result, tuple(properties), reason, via)
 
 
 def dmarc_finding(found: DmarcResult) -> MethodResult:

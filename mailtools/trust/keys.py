@@ -31,6 +31,11 @@ class PublicKey(NamedTuple):
     bits: int
     key: "RSAPublicKey | Ed25519PublicKey"
 
+    @property
+    def exponent(self) -> int:
+        """The public exponent of RSA; 0 where there is none."""
+        return self.key.public_numbers().e if self.kind == "rsa" else 0  # type: ignore[union-attr]
+
     def verify(self, signature: bytes, digest: bytes) -> bool:
         """Tell whether `signature` was made for a SHA-256 digest with the private half."""
         from cryptography.exceptions import InvalidSignature

@@ -1,8 +1,10 @@
 """Twice the input takes about twice the time: what strangers publish, sign and claim."""
 
 import base64
+import json
 
 import pytest
+from dkim2_signer import hashes
 from growing import grows_linearly
 
 from mailtools.mail.fields import fields
@@ -12,6 +14,7 @@ from mailtools.trust.authres import parse_authres, remove_forged
 from mailtools.trust.canonical import BodyForm, BodyHashes, canonical_signature
 from mailtools.trust.dane import usable
 from mailtools.trust.dkim import read_signatures
+from mailtools.trust.dkim2_recipe import BodyUndo, Copy
 from mailtools.trust.dkim_sign import Signer, sign
 from mailtools.trust.dmarc_record import parse_dmarc
 from mailtools.trust.examine import Examination
@@ -69,6 +72,41 @@ SET = (
     + b"=; b=" + b"A" * 86 + b"==\nARC-Authentication-Results: i=%d; a.test; none\n"
 )  # fmt: skip
 FROM = b"From: a@a.test\n"
+SIGNED = (
+    b"DKIM2-Signature: i=%d; m=%d; t=1000000000; d=a.test; mf=PD4=; rt=PGFAYS50ZXN0Pg==;"
+    b" s=s:ed25519-sha256:" + b"A" * 86 + b"==\n"
+)
+ALL = json.dumps({"h": {"y": [{"c": [1, 1]}]}, "b": [{"c": [1, 9]}, {"d": ["x"]}]}).encode()
+
+
+def instances(count, recipe=ALL, hashes=b"AAAA:AAAA"):
+    """So many instances, each with a recipe."""
+    text = b"; r=" + base64.b64encode(recipe)
+    numbers = range(1, count + 1)
+    return b"".join(b"Message-Instance: m=%d; h=sha256:%s%s\n" % (m, hashes, text) for m in numbers)
+
+
+def steps(count):
+    """Copy every second line, with something between."""
+    many = [each for i in range(1, count, 2) for each in ({"c": [i, i]}, {"d": ["x"]})]
+    return json.dumps({"b": many, "h": {"y": many}}).encode()
+
+
+def unwound(header):
+    """Check the hashes of twenty instances, and then the signature."""
+    message = header + FROM + b"\nx\n"
+    known = hashes(message).removeprefix("sha256:").encode()
+    judged(SIGNED % (1, 20) + instances(20, b'{"h":{"none":[]}}', known) + message)
+
+
+def undo(count, size=4096):
+    """Undo a body, twenty times."""
+    undone = BodyUndo([each for i in range(1, count, 2) for each in (Copy(i, i), b"x\n")])
+    body = b"y\n" * count
+    for at in range(0, len(body), size):
+        undone.update(body[at : at + size])
+    undone.finish()
+
 
 CASES = {
     "all: fields": lambda n: judged(FROM + b"X: y\n" * n + b"\nx\n"),
@@ -96,6 +134,26 @@ CASES = {
     "spf: many records": lambda n: spf(*["v=spf1 -all"] * n),
     "spf: modifiers": lambda n: spf("v=spf1 " + "".join(f"a{i}=%{{d}} " for i in range(n))),
     "spf: many names": lambda n: spf("v=spf1 mx ptr -all", *["10 a.test"] * n),
+    "dkim2: signatures": lambda n: judged(SIGNED * n % ((1, 1) * n) + FROM + b"\n"),
+    "dkim2: fields": lambda n: unwound(b"Y: y\n" * n),
+    "dkim2: names": lambda n: unwound(b"".join(b"Y%d: y\n" % i for i in range(n))),
+    "dkim2: lines": lambda n: judged(SIGNED % (1, 20) + instances(20) + FROM + b"\n" + b"y\n" * n),
+    "dkim2: steps": lambda n: judged(
+        SIGNED % (1, 2) + instances(2, steps(n // 20)) + b"Y: y\n" * n + FROM + b"\n" + b"y\n" * n
+    ),
+    "dkim2: undo": undo,
+    "dkim2: undo a line at a time": lambda n: undo(n // 4, 2),
+    "dkim2: undo at once": lambda n: undo(n, 1 << 30),
+    "dkim2: JSON": lambda n: judged(SIGNED % (1, 2) + instances(2, b"[" * n) + FROM + b"\n"),
+    "dkim2: forward-paths": lambda n: judged(
+        SIGNED.replace(b"rt=", b"rt=" + b"PGFAYS50ZXN0Pg==," * n) % (1, 1) + instances(1) + FROM
+    ),
+    "dkim2: sets": lambda n: judged(
+        SIGNED.replace(b"s=s:", b"s=" + b"a:b:c,|" * n + b"s:") % (1, 1) + instances(1) + FROM
+    ),
+    "dkim2: tags": lambda n: judged(
+        SIGNED[:-1] % (1, 1) + b"".join(b";\n t%d=%d" % (i, i) for i in range(n)) + b"\n" + FROM
+    ),
     "key records": lambda n: judged(SIGNATURE + FROM + b"\nx\n", records=("v=DKIM1; p=x",) * n),
     "spf: one long term": lambda n: parse_spf("v=spf1 a:" + "a." * n),
     "spf: many terms": lambda n: parse_spf("v=spf1 " + "ip4:192.0.2.1 " * n),

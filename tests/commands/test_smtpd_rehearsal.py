@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from conftest import Site
+from dkim2_signer import instance, sign
 from dnsserver import DnsServer
 
 from mailtools.errors import Usage
 from mailtools.services.reception.rehearsal import read_pretended
+from mailtools.trust.keys import new_private_key
 
 MESSAGE = b"From: alice@example.net\r\nTo: bob@example.org\r\nSubject: s\r\n\r\ntext\r\n.\r\n"
 
@@ -56,6 +58,16 @@ def test_the_verdicts_are_told_and_nothing_stays(judging: Site) -> None:
     assert told[-1] == "message: would be queued; nothing was"
     assert any(line.startswith("judged ") and "spf=pass" in line for line in told)
     assert tree(judging.spool) == before
+
+
+def test_dkim2_is_told_where_there_is_any(judging: Site) -> None:
+    text = instance(b"From: alice@example.net\n\ntext\n")
+    key = new_private_key("ed25519")
+    text = sign(text, {"s": key}, "example.net", "alice@example.net", ["bob@example.org"], t="1")
+    said = dialog().replace(MESSAGE, text.replace(b"\n", b"\r\n") + b".\r\n")
+    done = judging.run("smtpd-accept", "--pretend-from", "192.0.2.7:mail.example.net", input=said)
+    (line,) = [line for line in done.stderr.decode().splitlines() if line.startswith("judged ")]
+    assert "dkim2=permerror" in line.split()
 
 
 def test_another_address_hears_another_answer(judging: Site) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from dkim2_signer import instance
+from dkim2_signer import sign as sign_dkim2
 
 from mailtools.errors import BadMessage, DnsTrouble, Failure, PolicyRefused, QueueFull
 from mailtools.mail.address import parse_address
@@ -231,6 +233,39 @@ def test_a_trusted_handler_vouches(dns: Dns, queue: Queue, log: list[str]) -> No
     trusting = belief_of(dns, queue, arc_trusted=frozenset(("list.test",)))
     entry = take(trusting, queue, text)
     assert (found(entry, "arc"), found(entry, "dmarc")) == ("pass", "fail")
+
+
+def test_dkim2_is_told_and_acted_on_by_nobody(dns: Dns, queue: Queue, log: list[str]) -> None:
+    text = sign_dkim2(
+        instance(text_of("a@strict.test")),
+        {"s": KEY},
+        "strict.test",
+        "a@strict.test",
+        [str(BOB)],
+        t=str(NOW),
+    )
+    with pytest.raises(PolicyRefused):  # DMARC wants SPF or DKIM
+        take(belief_of(dns, queue), queue, text)
+    assert "dkim=none dkim2=pass dmarc=fail" in log[-1]
+    replayed = take(
+        belief_of(dns, queue), queue, text.replace(b"strict.test\nTo", b"plain.test\nTo")
+    )
+    assert found(replayed, "dkim2") == "fail"
+    assert "action=accept" in log[-1]
+
+
+def test_a_dkim2_message_that_is_replayed_is_told(dns: Dns, queue: Queue, log: list[str]) -> None:
+    text = sign_dkim2(
+        instance(text_of("a@plain.test")),
+        {"s": KEY},
+        "strict.test",
+        "a@strict.test",
+        ["eve@example.com"],
+        t=str(NOW),
+    )
+    entry = take(belief_of(dns, queue), queue, text)
+    assert found(entry, "dkim2") == "permerror"
+    assert "RCPT TO <bob@example.org> did not match" in entry.replace("\n\t", " ")
 
 
 def test_one_author(dns: Dns, queue: Queue, log: list[str]) -> None:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 from conftest import Server, Site
+from dkim2_signer import instance
+from dkim2_signer import sign as sign_dkim2
 from dnsserver import DnsServer
 
 from mailtools.mail.fields import split_message
@@ -152,6 +154,28 @@ def test_a_signature_survives_a_forwarder(strict: Site) -> None:
         code, said = sent(smtp, "list@plain.test", text.replace(b"Hello", b"Hullo"))
         assert (code, said[:6]) == (550, "5.7.26")
         assert "DKIM fail for bank.test" in said
+
+
+def test_a_chain_of_custody_ends_at_its_recipient(strict: Site) -> None:
+    strict.account("eve")
+    text = message("a@plain.test").replace(b"\r\n", b"\n")
+    text = sign_dkim2(
+        instance(text), {"s": KEY}, "bank.test", "a@bank.test", ["bob@example.org"],
+        t=str(int(time.time())),
+    ).replace(b"\n", b"\r\n")  # fmt: skip
+    server = strict.listen("smtpd-accept")
+    with client(server, GOOD) as smtp:
+        assert sent(smtp, "a@bank.test", text)[0] == 250
+        assert sent(smtp, "a@bank.test", text, to="eve@example.org")[0] == 250
+    told = sorted(results(text) for _, text in entries(strict))
+    assert "dkim2=pass header.d=bank.test;" in told[0]
+    assert (
+        'dkim2=permerror reason="DKIM2-Signature i=1 RCPT TO <eve@example.org> did not match" '
+        "header.d=bank.test header.i=1;"
+    ) in told[1]
+    assert "dkim2=pass" in server.log_line("judged ").split()
+    shown = strict.run("mail-why", "eve@example.org").stdout.decode()
+    assert "DKIM none, DKIM2 permerror, DMARC none" in shown
 
 
 def test_quarantined_mail_lands_in_junk(strict: Site) -> None:

@@ -1,10 +1,16 @@
 """A message examined while it arrives, however it is cut."""
 
+import subprocess
+import sys
+
 import pytest
+from dkim2_signer import instance
+from dkim2_signer import sign as sign_dkim2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailtools.errors import BadMessage
+from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.fields import split_message
 from mailtools.net.dns import Answer
 from mailtools.trust.arc import Arc, ArcResult
@@ -89,3 +95,74 @@ def test_what_was_examined_can_be_signed():
     examination.update(PLAIN)
     fields = sign(examination.header, examination.hashes, [SIGNER], NOW)
     assert [each.result for each in examined(fields + PLAIN).dkim] == ["pass"]
+
+
+# -- DKIM2 ----------------------------------------------------------------------------------------
+
+TO_B = Envelope("a@example.org", (ForwardPath("b@example.net"),))
+
+
+def in_custody(message=PLAIN):
+    """Signed by example.org for b@example.net, who sends it on with another subject and body."""
+    signed = sign_dkim2(
+        instance(message), {"s": KEY}, "example.org", "a@example.org", ["b@example.net"], t=str(NOW)
+    )
+    changed = signed.replace(b"Subject: x", b"Subject: y").replace(b"\nthere", b"\nagain\nthere")
+    changed = instance(
+        changed, {"h": {"subject": [{"d": ["x"]}]}, "b": [{"c": [1, 2]}, {"c": [4, 5]}]}
+    )
+    return sign_dkim2(
+        changed, {"s": KEY}, "example.net", "b@example.net", ["c@example.com"], t=str(NOW)
+    )
+
+
+@given(st.data())
+@settings(max_examples=60)
+def test_dkim2_in_any_cut(data):
+    message = in_custody(protected())
+    envelope = Envelope("b@example.net", (ForwardPath("c@example.com"),))
+    examination = Examination()
+    last = 0
+    for cut in [
+        *sorted(data.draw(st.lists(st.integers(0, len(message)), max_size=8))),
+        len(message),
+    ]:
+        examination.update(message[last:cut])
+        last = cut
+    found = examination.judge(None, lookup, NOW, envelope)
+    assert found.dkim2 is not None
+    assert (found.dkim2.result, found.dkim2.domains) == ("pass", ("example.org", "example.net"))
+    told = {each.method: each for each in found.findings("192.0.2.1")}
+    assert list(told) == ["dkim", "dkim2", "dmarc", "arc"]
+    assert told["dkim2"].properties == (("header.d", "example.org"),)
+    assert told["dkim2"].comment == "by way of example.net"
+
+
+def test_dkim2_is_not_dmarc():
+    message = sign_dkim2(
+        instance(PLAIN), {"s": KEY}, "example.org", "a@example.org", ["b@example.net"], t=str(NOW)
+    )
+    examination = Examination()
+    examination.update(message)
+    found = examination.judge(None, lookup, NOW, TO_B)
+    assert found.dkim2 is not None
+    assert (found.dkim2.result, found.dmarc.result) == ("pass", "fail")
+
+
+def test_dkim2_tells_where_it_breaks():
+    examination = Examination()
+    examination.update(in_custody().replace(b"i=2; m=2; ", b"i=2; m=2; zz=1; "))
+    found = examination.judge(None, lookup, NOW)
+    (told,) = [each for each in found.findings("192.0.2.1") if each.method == "dkim2"]
+    assert (told.result, told.get("header.i")) == ("fail", "2")
+    assert told.reason == "DKIM2-Signature i=2 s incorrect signature"
+
+
+def test_who_has_no_dkim2_pays_nothing_for_it():
+    code = (
+        "import sys; from mailtools.trust.examine import Examination; e = Examination();"
+        "e.update(b'From: a@example.org\\n\\nbody\\n');"
+        "print([name for name in sys.modules if 'dkim2' in name or name == 'json'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

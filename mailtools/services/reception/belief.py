@@ -151,7 +151,7 @@ class Stranger:
         greylisted = tuple(
             path for path in (forward_paths if strange else ()) if not is_open((path,))
         )
-        case = Case(self, hello, reverse_path, open_, to, greylisted)
+        case = Case(self, hello, reverse_path, tuple(forward_paths), open_, to, greylisted)
         return Judged(self._belief, case, intake, binary=binary)
 
     # -- what is known ----------------------------------------------------------------------------

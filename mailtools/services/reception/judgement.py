@@ -1,4 +1,4 @@
-"""One message of a stranger, judged at its end: SPF, DKIM, ARC, DMARC, and what follows from them.
+"""One message of a stranger, judged at its end: SPF, DKIM, DKIM2, ARC, DMARC, and what follows.
 
 The message is hashed as it comes and kept aside, since what was found stands above it; then it goes
 into the queue, without fields that claim to be ours (RFC 8601 5), or it is refused.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mailtools import log
 from mailtools.errors import BadMessage, Failure, PolicyRefused
-from mailtools.mail.envelope import JUDGED, JUNK
+from mailtools.mail.envelope import JUDGED, JUNK, Envelope, ForwardPath
 from mailtools.services.reception.greylist import BAD, GOOD
 from mailtools.store.scratch import Scratch
 from mailtools.trust.authres import AuthenticationResults, format_authres, remove_forged
@@ -65,12 +65,18 @@ class Case:
     peer: Peer
     hello: str
     reverse_path: str
+    forward_paths: tuple[str, ...] = ()
     open: bool = False
     """All recipients are open to everybody: nothing is refused or moved."""
     to: str = ""
     """The domain of the recipients; "" where there are several."""
     greylisted: tuple[str, ...] = ()
     """Forward-paths for which the peer must wait, unless the message proves who it is."""
+
+    @property
+    def envelope(self) -> Envelope:
+        """The envelope it came in."""
+        return Envelope(self.reverse_path, tuple(map(ForwardPath, self.forward_paths)))
 
     def spf(self) -> SpfResult:
         """What SPF says of it."""
@@ -125,7 +131,7 @@ class Judged:
         if self._binary:  # what was signed has CRLF at its line ends (RFC 6376 5.3)
             self._examination.update(b"".join(self._kept.read()).replace(b"\r\n", b"\n"))
         now, spf = belief.clock(), case.spf()
-        verdicts = self._examination.judge(spf, belief.patient(), int(now))
+        verdicts = self._examination.judge(spf, belief.patient(), int(now), case.envelope)
         decision = ACCEPT if case.open else decide(belief, verdicts, spf)
         if belief.enforce and decision.refusal:
             from mailtools.services.reception.intake import message_id  # loaded by now
@@ -231,6 +237,7 @@ class Judged:
             "spf": spf.result,
             "dkim": _dkim_word(verdicts.dkim),
             "signers": ",".join(dict.fromkeys(passed)) or None,
+            "dkim2": verdicts.dkim2.result if verdicts.dkim2 is not None else None,
             "dmarc": dmarc.result,
             "arc": chain.result if chain.chain.highest or chain.problem else None,
             "iprev": peer.iprev().result,

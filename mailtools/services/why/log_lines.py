@@ -15,8 +15,8 @@ from typing import NamedTuple
 LINE_MOST = 65536  # characters of a line that are looked at
 AHEAD = 86400.0  # seconds a stamp without a year may lie in the future: clocks and zones differ
 
-_event = re.compile(r"(?P<stamp>(?:[^\s=\"]+\s+){0,8}?)(?P<word>[a-z][a-z-]*) (?=[a-z_]+=)")
-_fact = re.compile(r"([a-z_]+)=(?:\"((?:[^\"\\]|\\.)*)\"|([^\s\"]*))(?:\s+|\Z)")
+_event = re.compile(r"(?P<stamp>(?:[^\s=\"]+\s+){0,8}?)(?P<word>[a-z][a-z-]*) (?=[a-z][a-z0-9_]*=)")
+_fact = re.compile(r"([a-z][a-z0-9_]*)=(?:\"((?:[^\"\\]|\\.)*)\"|([^\s\"]*))(?:\s+|\Z)")
 _iso = re.compile(r"(\d{4}-\d\d-\d\d)[T_ ](\d\d:\d\d:\d\d)(\.\d{1,6})?\d*(Z|[+-]\d\d:?\d\d)?")
 _syslog = re.compile(r"([A-Z][a-z]{2}) {1,2}(\d{1,2}) (\d\d):(\d\d):(\d\d)")
 _tai = re.compile(r"@([0-9a-f]{16})[0-9a-f]{8}\b")

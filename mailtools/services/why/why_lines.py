@@ -153,6 +153,8 @@ def judged_text(found: dict[str, str]) -> str:
     """Say what the checks found of a message when it came."""
     get = found.get
     words = [f"SPF {get('spf', '-')}", f"DKIM {get('dkim', '-')}{_of(get('signers', ''))}"]
+    if get("dkim2"):
+        words.append(f"DKIM2 {get('dkim2')}")
     words.append(f"DMARC {get('dmarc', '-')}{_of(get('author', ''))}")
     if get("arc"):
         words.append(f"ARC {get('arc')}")

@@ -10,10 +10,13 @@ from typing import NamedTuple
 
 from mailtools.errors import DnsTrouble, Failure
 from mailtools.mail.address import parse_address
+from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.trust.arc import verify_message_chain
 from mailtools.trust.authres import format_authres, parse_authres, remove_forged
 from mailtools.trust.dane import usable
 from mailtools.trust.dkim import verify_message
+from mailtools.trust.dkim2 import verify_message_dkim2
+from mailtools.trust.dkim2_recipe import BodyUndo, Copy, read_recipe
 from mailtools.trust.dkim_record import parse_key
 from mailtools.trust.dmarc import Dmarc, evaluate, evaluate_header
 from mailtools.trust.dmarc_record import parse_dmarc
@@ -108,6 +111,34 @@ def dkim_verify(data: bytes) -> None:
         assert found.result != "pass" or b"b=" in rest
 
 
+def dkim2(data: bytes) -> None:
+    """DKIM2 chains: no signature of these holds, whatever stands around it."""
+    lines, rest = halves(data) if b"\0" in data else ([], data)
+    envelope = Envelope("a@example.org", (ForwardPath("b@example.net"),))
+    for sender in (envelope, None):
+        found = verify_message_dkim2(rest, zone(lines, KEY.record()), NOW, sender)
+        assert found.result != "pass", found
+
+
+def dkim2_recipe(data: bytes) -> None:
+    """DKIM2 recipes: a body undone in pieces is the same body."""
+    text, _, body = data.partition(b"\0")
+    with contextlib.suppress(Failure):
+        steps = read_recipe(text).body or ()
+        lines = body.removesuffix(b"\n").split(b"\n") if body else []
+        wanted = b"".join(
+            step if isinstance(step, bytes)
+            else b"".join(line + b"\n" for line in lines[step.first - 1 : step.last])
+            for step in steps
+        )  # fmt: skip
+        undo = BodyUndo(steps)
+        size = 1 + len(text) % 7
+        made = b"".join(undo.update(body[at : at + size]) for at in range(0, len(body), size))
+        made += undo.finish()
+        assert made == wanted
+        assert max((s.last for s in steps if isinstance(s, Copy)), default=0) <= len(lines)
+
+
 def examine(data: bytes) -> None:
     """All that a message proves: DKIM, ARC and DMARC in one pass, in pieces."""
     lines, rest = halves(data) if b"\0" in data else ([], data)
@@ -185,6 +216,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "spf": spf,
     "dkim-records": dkim_records,
     "dkim-verify": dkim_verify,
+    "dkim2": dkim2,
+    "dkim2-recipe": dkim2_recipe,
     "examine": examine,
     "arc": arc,
     "dmarc": dmarc,
@@ -206,6 +239,20 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         b"DKIM-Signature: v=1; a=ed25519-sha256; c=relaxed/simple; d=example.org; s=s; l=3; t=1;\n"
         b" x=1999999999; i=@a.example.org; h=from:to:to; bh=" + _B[:44] + b";\n b=" + _B + b"\n"
         b"From: a@example.org\n\nbody\n",
+    ),
+    "dkim2": (
+        b"DKIM2-Signature: i=1; m=1; t=1759990000; d=example.org; mf=PGFAZXhhbXBsZS5vcmc+;\n"
+        b" rt=PGJAZXhhbXBsZS5uZXQ+; n=x; f=donotmodify,exploded; s=s:ed25519-sha256:" + _B + b"\n"
+        b"Message-Instance: m=1; h=sha256:" + _B[:43] + b"=:" + _B[:43] + b"=\n"
+        b"From: a@example.org\n\nbody\n",
+        b"DKIM2-Signature: i=2; m=2; t=1759990000; d=example.net; nd=example.com; s=s:x:" + _B
+        + b"|t:rsa-sha256:" + _B + b"\nMessage-Instance: m=2; h=sha512:" + _B + b":" + _B
+        + b"; r=" + base64.b64encode(b'{"b":[{"c":[1,2]},{"d":["x"]}],"h":{"from":[]}}') + b"\n"
+        b"Message-Instance: m=1; h=sha256:AAAA:AAAA,x:AAAA:AAAA\nFrom: a@example.org\n\nb\n\n",
+    ),
+    "dkim2-recipe": (
+        b'{"b":[{"d":["a","b"]},{"c":[2,3]},{"u":["/w=="]}],"h":{"x":[{"c":[1,1]}]}}\0a\nb\nc\n',
+        b'{"B":null}\0', b'{"b":[{"c":[1,1]}]}\0line',
     ),
     "arc": (
         b"ARC-Seal: i=1; a=ed25519-sha256; cv=none; d=example.org; s=s; b=" + _B + b"\n"

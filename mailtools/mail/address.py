@@ -27,7 +27,9 @@ _DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*"
 _LITERAL = r"\[[!-Z^-~]+\]"
 
 _dot_string = re.compile(rf"{_DOT_STRING}\Z")
-_mailbox = re.compile(rf"({_DOT_STRING}|{_QUOTED})@({_DOMAIN}|{_LITERAL})\Z")
+# Dots at the ends and side by side want quotes, and come without: Japan's telephones have such names.
+_UNQUOTED = rf"(?:{_ATEXT}|\.)+"
+_mailbox = re.compile(rf"({_UNQUOTED}|{_QUOTED})@({_DOMAIN}|{_LITERAL})\Z")
 _domain = re.compile(rf"{_DOMAIN}\Z")
 _SOURCE_ROUTE = rf"@{_DOMAIN}(?:,@{_DOMAIN})*:"
 _srs = re.compile(r'"?SRS[01][=+-]', re.IGNORECASE)  # a local-part that holds another address

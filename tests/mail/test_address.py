@@ -28,6 +28,7 @@ from mailtools.mail.address import (
         ("bob@[IPv6:2001:db8::1]", "bob", "[IPv6:2001:db8::1]"),
         ("jörg@bücher.example", "jörg", "bücher.example"),
         ("user%elsewhere@example.org", "user%elsewhere", "example.org"),
+        (".b..b.@example.org", ".b..b.", "example.org"),
     ],
 )
 def test_good_addresses(text: str, local: str, domain: str) -> None:
@@ -43,9 +44,6 @@ def test_good_addresses(text: str, local: str, domain: str) -> None:
         "@example.org",
         "bob@",
         "bob@example.org.",
-        ".bob@example.org",
-        "bob.@example.org",
-        "b..b@example.org",
         "bob@-example.org",
         "bob@example-.org",
         "bob@exam_ple.org",
@@ -69,6 +67,10 @@ def test_bad_addresses_say_what_is_wrong(text: str) -> None:
         parse_address(text)
     assert caught.value.text
     assert "\n" not in caught.value.text
+
+
+def test_dots_that_want_quotes_are_read_without_and_written_with_them() -> None:
+    assert str(parse_path("<b..b.@example.org>")) == '"b..b."@example.org'
 
 
 def test_non_ascii_needs_smtputf8() -> None:

@@ -48,7 +48,7 @@ def _by_hand(etc: str, path: str) -> Session:
 
 def _service(etc: str, spool: str, tls: bool) -> Session:
     config = Config(etc)
-    door = door_of(config, spool, tls=tls)
+    door = door_of(config, spool, tls=tls, protocol="imap")
     append_limit = config.octets("message-size")
     config.check()
     return imap_service(door, append_limit).session

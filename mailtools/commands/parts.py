@@ -44,10 +44,10 @@ def accounts_of(config: Config, *, state: str = "") -> Accounts:
     )
 
 
-def door_of(config: Config, spool: str, *, tls: bool) -> Door:
+def door_of(config: Config, spool: str, *, tls: bool, protocol: str) -> Door:
     """Make the way into a readers' server; faults of the settings are noted in `config`.
 
-    `tls` starts it before the greeting.
+    `tls` starts it before the greeting; `protocol` is what ALPN calls it.
     """
     from mailtools.services.access.service import Door  # the others need none
 
@@ -55,7 +55,7 @@ def door_of(config: Config, spool: str, *, tls: bool) -> Door:
     return Door(
         accounts,
         config.line("me"),
-        tls_of(config, needed=tls, accounts=accounts),
+        tls_of(config, needed=tls, accounts=accounts, protocols=(protocol,)),
         tls,
         config.flag("plaintext-login"),
         networks_of(config, "proxies"),
@@ -198,12 +198,17 @@ def transports_of(config: Config) -> Transports:
 
 
 def tls_of(
-    config: Config, *, needed: bool, accounts: Accounts | None = None
+    config: Config,
+    *,
+    needed: bool,
+    accounts: Accounts | None = None,
+    protocols: tuple[str, ...] = (),
 ) -> Callable[[], SSLContext] | None:
     """Give what makes the TLS context; None where no certificate is named.
 
     `needed` makes that a fault. Where one of `accounts` has a client certificate, clients are asked
-    for theirs. What is wrong with the files is noted in `config`.
+    for theirs. `protocols` are those of ALPN that are served. What is wrong with the files is noted
+    in `config`.
     """
     certificate, key = config.path("tls-certificate"), config.path("tls-key")
     if not certificate:
@@ -220,6 +225,7 @@ def tls_of(
         tickets=config.flag("tls-tickets"),
         clients=config.path("tls-clients") if accounts is not None else "",
         ask_clients=lambda: accounts is not None and wanted(accounts),
+        protocols=protocols,
     )
     config.attempt(certificates.context)  # what is wrong with it is said now
     return certificates.context

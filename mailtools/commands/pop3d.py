@@ -45,6 +45,6 @@ def _by_hand(path: str) -> Session:
 
 def _service(etc: str, spool: str, tls: bool) -> Session:
     config = Config(etc)
-    door = door_of(config, spool, tls=tls)
+    door = door_of(config, spool, tls=tls, protocol="pop3")
     config.check()
     return pop3_service(door).session

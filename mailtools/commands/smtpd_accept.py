@@ -162,7 +162,12 @@ def build(
     """Read the settings, and make the service of them; raise Misconfigured with all faults."""
     me, separators = config.line("me"), config.line("extension-separators")
     accounts = accounts_of(config, state=f"{os.path.dirname(queue)}/accounts")
-    context = tls_of(config, needed=tls, accounts=accounts if submission else None)
+    context = tls_of(
+        config,
+        needed=tls,
+        accounts=accounts if submission else None,
+        protocols=() if lmtp or qmtp or qmqp else ("smtp", "esmtp"),
+    )
     directory = directory_of(config, accounts)
     home, quick = directory.home, qmtp or qmqp
     known = config.file("accounts") or (config.flag("system-users") and accounts.elsewhere.anybody)

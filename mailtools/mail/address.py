@@ -27,7 +27,7 @@ _DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*"
 _LITERAL = r"\[[!-Z^-~]+\]"
 
 _dot_string = re.compile(rf"{_DOT_STRING}\Z")
-# Dots at the ends and side by side want quotes, and come without: Japan's telephones have such names.
+# Dots at the ends and side by side want quotes, and come without: telephones in Japan have them.
 _UNQUOTED = rf"(?:{_ATEXT}|\.)+"
 _mailbox = re.compile(rf"({_UNQUOTED}|{_QUOTED})@({_DOMAIN}|{_LITERAL})\Z")
 _domain = re.compile(rf"{_DOMAIN}\Z")

@@ -172,6 +172,8 @@ class Stream:
             self._from_peer, self._to_peer, server_side=server, server_hostname=host
         )
         begin = time.monotonic()
+        served: tuple[str, ...] = getattr(context, "protocols", ())
+        hello = b""
         while True:
             try:
                 tls.do_handshake()
@@ -183,6 +185,9 @@ class Stream:
                     raise TlsTrouble("Timeout in the TLS handshake") from None
                 if not data:
                     raise TlsTrouble("Connection lost in the TLS handshake") from None
+                if served:
+                    hello += data
+                    served = self._without_strangers(hello, served)
                 self._from_peer.write(data)
             except ssl.SSLError as error:
                 try:
@@ -192,6 +197,25 @@ class Stream:
                 raise TlsTrouble(f"TLS handshake failed: {_reason(error)}") from error
         self._flush_tls()
         self._tls = tls
+
+    def _without_strangers(self, hello: bytes, served: tuple[str, ...]) -> tuple[str, ...]:
+        """Look whom a client's first words are for; give what is still to be looked for.
+
+        Raises TlsTrouble where it speaks other protocols than those `served`.
+        """
+        from mailtools.net import alpn
+
+        names = alpn.offered(hello)
+        if names is None:
+            return served
+        if names and not set(names) & set(served):
+            try:
+                self._send(alpn.NO_COMMON_PROTOCOL)
+            except ConnectionDied:
+                pass
+            shown = "".join(one if one.isprintable() else "?" for one in ", ".join(names)[:80])
+            raise TlsTrouble(f"TLS handshake failed: the client speaks {shown}")
+        return ()
 
     def close(self) -> None:
         """Say goodbye to TLS and close what is ours; never raises."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from mailtools.errors import Misconfigured
@@ -22,6 +22,13 @@ class Chain(NamedTuple):
     key: str
 
 
+class ServerContext(ssl.SSLContext):
+    """A server's context, and what it serves: who speaks none of these protocols is sent away."""
+
+    protocols: tuple[str, ...] = ()
+    """As ALPN names them (RFC 7301); none: whatever a client speaks."""
+
+
 class Certificates:
     """A server's certificates; `context` follows the files as they are renewed."""
 
@@ -32,15 +39,18 @@ class Certificates:
         tickets: bool = True,
         clients: str = "",
         ask_clients: Callable[[], bool] = bool,
+        protocols: Sequence[str] = (),
     ) -> None:
         """Take the chains; one of them at least is for the name "".
 
         `tickets`: sessions may be resumed. `clients` is a PEM file of clients' certificates, or of
-        authorities for them: a client is asked for one while `ask_clients` says so.
+        authorities for them: a client is asked for one while `ask_clients` says so. `protocols`
+        are those of ALPN that are served.
         """
         self._chains = chains
         self._tickets = tickets
         self._clients, self._ask_clients = clients, ask_clients
+        self._protocols = tuple(protocols)
         self._files = [path for chain in chains for path in (chain.certificate, chain.key)]
         self._stamp: tuple[object, ...] = ()
         self._context: ssl.SSLContext | None = None
@@ -64,7 +74,7 @@ class Certificates:
         return self._context
 
     def _build(self, clients: str) -> ssl.SSLContext:
-        contexts: dict[str, ssl.SSLContext] = {}
+        contexts: dict[str, ServerContext] = {}
         for name, certificate, key in self._chains:
             if name not in contexts:
                 contexts[name] = self._empty(clients)
@@ -74,8 +84,11 @@ class Certificates:
             default.sni_callback = _choose(contexts)
         return default
 
-    def _empty(self, clients: str) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    def _empty(self, clients: str) -> ServerContext:
+        context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
+        context.protocols = self._protocols
+        if self._protocols:
+            context.set_alpn_protocols(self._protocols)
         context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996, RFC 9325 3.1.1
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
         context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
@@ -120,7 +133,7 @@ def _unreadable(path: str) -> str:
 
 
 def _choose(
-    contexts: dict[str, ssl.SSLContext],
+    contexts: Mapping[str, ssl.SSLContext],
 ) -> Callable[[ssl.SSLObject, str | None, ssl.SSLContext], None]:
     """Give what chooses the context for the name a client asks for (RFC 6066 3)."""
 

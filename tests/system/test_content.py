@@ -9,6 +9,7 @@ from conftest import Server, Site
 
 from mailtools.errors import SystemTrouble
 from mailtools.mail.envelope import Envelope, ForwardPath
+from mailtools.services.reception import content
 from mailtools.services.reception.content import Content, Screened
 from mailtools.store.queue import Queue
 
@@ -68,12 +69,25 @@ def test_a_program_sees_what_will_lie_in_the_queue(filtered: Site) -> None:
 
 
 def test_a_program_that_does_not_end_is_ended_with_its_children(queue: Queue) -> None:
-    content = Content(("sleep 1000 & wait",), limit=0.2)
-    entry = Screened(content, queue, {}).begin(Envelope("", (ForwardPath("bob@example.org"),)))
+    programs = Content(("sleep 1000 & wait",), limit=0.2)
+    entry = Screened(programs, queue, {}).begin(Envelope("", (ForwardPath("bob@example.org"),)))
     entry.write(b"Subject: x\n\n")
     with pytest.raises(SystemTrouble) as caught:
         entry.commit()
     assert "ran longer" in caught.value.detail
+    assert list(queue.all()) == []
+
+
+@pytest.mark.parametrize("program", ["yes", "yes >&2", "head -c 2000 /dev/zero"])
+def test_a_program_that_prints_without_end_is_ended(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    monkeypatch.setattr(content, "SAID_MORE", 1000)
+    entry = Screened(Content((program,)), queue, {}).begin(Envelope("", ()))
+    entry.write(b"Subject: x\n\n")
+    with pytest.raises(SystemTrouble) as caught:
+        entry.commit()
+    assert "printed more than 1024 octets" in caught.value.detail
     assert list(queue.all()) == []
 
 

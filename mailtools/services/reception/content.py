@@ -16,13 +16,14 @@ program and the queue; printing nothing leaves it as it is.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from mailtools import log
 from mailtools.errors import Harmful, PolicyRefused, SystemTrouble
@@ -32,6 +33,9 @@ from mailtools.services.reception.complaints import is_open
 from mailtools.store.queue import Queue
 from mailtools.store.scratch import Scratch
 
+if TYPE_CHECKING:
+    from subprocess import Popen
+
 LIMIT = 240.0  # seconds for all programs: RFC 5321 4.5.3.2.6 has clients wait for ten minutes
 PATH = "/usr/local/bin:/usr/bin:/bin"
 NOBODY = 65534
@@ -39,6 +43,8 @@ REFUSED = frozenset((31, 100))
 HARMFUL = 31  # nor kept in anybody's Rejects
 PUT_OFF = frozenset((71, 72, 73, 74, 75, 111))
 FOR_JUNK = 99
+SAID_MORE = 16 * 1024 * 1024  # octets it may print beyond twice the message: it is kept in memory
+_WATCH = 0.05  # seconds between two looks at how much that is
 _SAID_MOST = 4096  # octets of a program's words that are looked at
 _REASON_MOST = 200  # characters of them that the peer is told
 _FORWARD_PATHS_MOST = 65536  # characters of them in the environment, whose values are limited
@@ -188,14 +194,31 @@ def _run(
             )
         except OSError as error:
             raise SystemTrouble(detail=f"cannot run {command!r}: {error.strerror}") from error
-        try:
-            code = int(process.wait(limit))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            raise SystemTrouble(detail=f"{command!r} ran longer than it may") from None
+        wrong = _watched(process, limit, (output, words), 2 * len(text) + SAID_MORE)
+        if wrong:
+            raise SystemTrouble(detail=f"{command!r} {wrong}")
         output.seek(0)
-        return code, output.read(), _last_line(words.fileno())
+        return process.returncode, output.read(), _last_line(words.fileno())
+
+
+def _watched(process: Popen[bytes], limit: float, files: Sequence[IO[bytes]], most: int) -> str:
+    """Wait for a program's end; kill one that runs too long or says too much, and say which."""
+    from subprocess import TimeoutExpired
+
+    end = time.monotonic() + limit
+    wrong = ""
+    while not wrong and process.returncode is None:
+        try:
+            process.wait(max(0.0, min(_WATCH, end - time.monotonic())))
+        except TimeoutExpired:
+            wrong = "ran longer than it may" if time.monotonic() >= end else ""
+        if max(os.fstat(file.fileno()).st_size for file in files) > most:
+            wrong = f"printed more than {most} octets"
+    if wrong:
+        with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return wrong
 
 
 def _memory(data: bytes = b"") -> IO[bytes]:

@@ -98,8 +98,9 @@ class Intake:
         """
         self._queue, self._envelope, self._hop = queue, envelope, hop
         self._hops, self._work, self._facts = hops, work, facts
-        self._header = b""
-        self._binary: list[bytes] | None = [] if binary else None
+        # Octets, not pieces: a peer that sips makes very small ones.
+        self._header = bytearray()
+        self._binary: bytearray | None = bytearray() if binary else None
         self._writer: NewEntry | None = None
         self._hold = hold
         self._message_id = ""
@@ -117,30 +118,27 @@ class Intake:
     def write(self, text: bytes) -> None:
         """Take a piece of the message; raise what refuses it."""
         if self._binary is not None:
-            self._binary.append(text)
+            self._binary += text
             return
         if self._writer is not None:
             self._writer.write(text)
             return
-        text = self._header + text
-        if text.startswith(b"\n"):
-            self._begin(b"", text)
-            return
-        end = text.find(b"\n\n", max(len(self._header) - 1, 0))
-        if end >= 0:
-            self._begin(text[: end + 1], text[end + 1 :])
-        elif len(text) > HEADER_MOST:
+        start, seen = self._header, max(len(self._header) - 1, 0)
+        start += text
+        if start.startswith(b"\n"):
+            self._begin(b"", bytes(start))
+        elif (end := start.find(b"\n\n", seen)) >= 0:
+            self._begin(bytes(start[: end + 1]), bytes(start[end + 1 :]))
+        elif len(start) > HEADER_MOST:
             raise BadMessage(f"The header is larger than {HEADER_MOST} octets")
-        else:
-            self._header = text
 
     def commit(self) -> str:
         """Put the message into the queue: on disk, and synced, when this returns."""
         if self._binary is not None:
-            gathered, self._binary = b"".join(self._binary), None
+            gathered, self._binary = bytes(self._binary), None
             self.write(text_form(gathered))
         if self._writer is None:
-            self._begin(self._header, b"")
+            self._begin(bytes(self._header), b"")
         assert self._writer is not None
         size = self._writer.size
         id_ = self._commit(self._writer)

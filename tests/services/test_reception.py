@@ -2,6 +2,7 @@
 
 import re
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,9 @@ from mailtools.net.stream import Stream
 from mailtools.services.access.networks import Networks
 from mailtools.services.reception.intake import HEADER_MOST, Intake
 from mailtools.services.reception.policy import Policy
+from mailtools.services.reception.release import check_release
 from mailtools.services.reception.room import Room
-from mailtools.services.reception.session import Reception, check_hold
+from mailtools.services.reception.session import Reception
 from mailtools.store.queue import Queue
 
 
@@ -168,12 +170,18 @@ def test_what_is_declared_must_fit_above_the_floor(queue: Queue) -> None:
 
 def test_a_message_is_held_for_thirty_days_at_most() -> None:
     now = time.mktime((2026, 11, 23, 12, 0, 0, 0, 0, 0))
-    check_hold("", now)
-    check_hold("2026-12-01T00:00:00Z", now)
-    check_hold("2020-01-01T00:00:00+01:00", now)
+    check_release({}, now)
+    check_release({"HOLDUNTIL": "2026-12-01T00:00:00Z"}, now)
+    check_release({"HOLDUNTIL": "2020-01-01T00:00:00+01:00", "BY": "60;R"}, now)
     for wrong in ("2027-12-01T00:00:00Z", "2026-13-01T00:00:00Z"):
         with pytest.raises(BadSyntax):
-            check_hold(wrong, now)
+            check_release({"HOLDUNTIL": wrong}, now)
+
+
+@pytest.mark.parametrize(("by", "taken"), [("60;N", True), ("600;R", False), ("601;RT", True)])
+def test_nothing_is_held_beyond_the_time_it_is_to_be_there(by: str, taken: bool) -> None:
+    with nullcontext() if taken else pytest.raises(BadSyntax):
+        check_release({"HOLDFOR": "600", "BY": by}, time.time())
 
 
 @pytest.mark.parametrize(("address", "kept"), [("192.0.2.7", 1), ("198.51.100.1", 2)])

@@ -66,7 +66,7 @@ def check_mechanism(session: Session, name: str) -> None:
 
 _size = re.compile(r"[0-9]{1,20}\Z")
 _by = re.compile(r"-?[0-9]{1,9};[NR]T?\Z", re.IGNORECASE)
-_priority = re.compile(r"-?[0-9]\Z")
+_priority = re.compile(r"(?:0|-?[1-9])\Z")
 _seconds = re.compile(r"[1-9][0-9]{0,8}\Z")
 _DATE_TIME = (  # rare, so compiled at its first use
     r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9](\.[0-9]+)?"

@@ -23,7 +23,7 @@ _control = re.compile(r"[\x00-\x1f\x7f]")
 _path = r'(<(?:[^"<>]|"(?:[^"\\]|\\.)*")*>)(?: +(.*))?\Z'
 _from = re.compile(rf"FROM: *{_path}", re.IGNORECASE)
 _to = re.compile(rf"TO: *{_path}", re.IGNORECASE)
-_parameter = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\x00-\x20=\x7f]+))?\Z")
+_parameter = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\x00-\x20\x7f]+))?\Z")
 _xtext = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*\Z")
 _hex = re.compile(r"\+([0-9A-F]{2})")
 _chunk = re.compile(r"([0-9]{1,18})(?: +(LAST))?\Z", re.IGNORECASE)
@@ -111,7 +111,10 @@ def _any_path(text: str, utf8: bool, qualify: str) -> Address | None:
 
 
 def parameters(text: str) -> dict[str, str]:
-    """Read `KEYWORD=value KEYWORD …` into a map; raise BadSyntax (RFC 5321 4.1.2)."""
+    """Read `KEYWORD=value KEYWORD …` into a map; raise BadSyntax (RFC 5321 4.1.2).
+
+    A value may have a `=`, as XVERP's delimiters do; where that is wrong its own check says so.
+    """
     found: dict[str, str] = {}
     for word in text.split():
         match = _parameter.match(word)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from mailtools import log
 from mailtools.errors import (
     AuthRequired,
-    BadSyntax,
     Failure,
     PolicyRefused,
     RelayDenied,
@@ -26,9 +25,9 @@ from mailtools.errors import (
 )
 from mailtools.mail.address import Address
 from mailtools.mail.envelope import SUBMITTED, Envelope, ForwardPath
-from mailtools.protocol.smtp.extensions import RELEASE_MOST
 from mailtools.services.access.certificate import login_of
 from mailtools.services.access.networks import is_loopback
+from mailtools.services.reception.release import check_release, release_until
 
 if TYPE_CHECKING:
     from mailtools.net.crowd import Crowd
@@ -60,7 +59,7 @@ class Reception:
         self._verb = ""
         self._tls = ""
         self.secure = False
-        self.release_until = _release_until() if policy.clients_only else ""
+        self.release_until = release_until() if policy.clients_only else ""
         self._relay_client = "RELAYCLIENT" in os.environ  # UCSPI's word for it, tcprules(1)
         self._begin: tuple[str, dict[str, str]] | None = None
         self._paths: dict[str, ForwardPath] = {}
@@ -216,7 +215,7 @@ class Reception:
         crowd = self._crowd()
         if crowd is not None:
             self._keep_to(crowd.message(self._peer.address))
-        check_hold(parameters.get("HOLDUNTIL", ""), time.time())
+        check_release(parameters, time.time())
         policy.room.check(int(parameters.get("SIZE", "0")))
         kept = {key: value for key, value in parameters.items() if key not in _NOT_KEPT}
         self._begin = (str(reverse_path) if reverse_path else "", kept)
@@ -376,21 +375,3 @@ class Reception:
         """Log that the peer left without QUIT in the middle of something."""
         if self._begin is not None or command == "package":
             log.event("lost", client=str(self._peer), helo=self._hello or None, after=command)
-
-
-def check_hold(until: str, now: float) -> None:
-    """Raise BadSyntax unless a message may be held until then (RFC 4865 4.2); "" is no time."""
-    if not until:
-        return
-    from datetime import datetime  # rare: only where somebody sends mail for later
-
-    try:
-        when = datetime.fromisoformat(until.upper()).timestamp()
-    except ValueError:
-        raise BadSyntax("HOLDUNTIL names no moment", status="5.5.4") from None
-    if when > now + RELEASE_MOST:
-        raise BadSyntax(f"A message is held for {RELEASE_MOST} seconds at most", status="5.5.4")
-
-
-def _release_until() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + RELEASE_MOST))

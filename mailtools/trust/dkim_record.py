@@ -16,6 +16,8 @@ NAMES_MOST = 1000  # fields h= may name: ours, against a field made to waste tim
 USUAL = 1000  # characters of h= that is remembered
 _number = re.compile(r"[0-9]{1,12}\Z")  # RFC 6376 3.5 t=, x=
 _length = re.compile(r"[0-9]{1,76}\Z")  # RFC 6376 3.5 l=
+# RFC 6376 3.5: sub-domains. DNS takes more: bank.test(.evil.test, to fool who reads the results
+_host = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\Z")
 _field_names = re.compile(r"[!-~]*\Z")  # with the colons between
 _WANTED = ("v", "a", "b", "bh", "d", "h", "s")
 
@@ -163,7 +165,7 @@ def _domain(text: str, tag: str) -> str:
         domain = ascii_domain(text)
     except BadAddress:
         domain = ""
-    if not is_name(domain):
+    if not is_name(domain) or not _host.match(domain):
         raise BadRecord(f"{tag}= is no domain name")
     return domain
 

@@ -4,21 +4,33 @@ Only above the topmost Received field, where nobody but this host can have writt
 """
 
 from mailtools.mail.fields import fields
-from mailtools.trust.authres import AuthenticationResults, is_forged, parse_authres
+from mailtools.trust.authres import (
+    RESULTS_MOST,
+    AuthenticationResults,
+    MethodResult,
+    is_forged,
+    parse_authres,
+)
 from mailtools.trust.tags import BadRecord
 
 
 def own_results(header: bytes, authserv_id: str) -> AuthenticationResults | None:
-    """Give what this host found, None where it has not looked; `header` is LF text."""
+    """Give what this host found, None where it has not looked; `header` is LF text.
+
+    Several fields count as one, the topmost first: milters write their own (RFC 8617 4.1.1).
+    """
+    found: list[MethodResult] = []
+    looked = False
     for field in fields(header):
         if field.key == b"received":
-            return None
+            break
         if is_forged(field, (authserv_id,)):  # claims our id: here that is true
             try:
-                return parse_authres(field.body.decode("utf-8", "replace"))
+                found += parse_authres(field.body.decode("utf-8", "replace")).results
             except BadRecord:
-                return None
-    return None
+                continue
+            looked = True
+    return AuthenticationResults(authserv_id, tuple(found[:RESULTS_MOST])) if looked else None
 
 
 def author_forbids(results: AuthenticationResults) -> bool:

@@ -19,6 +19,15 @@ def test_only_above_the_topmost_received():
     assert own_results(b"Authentication-Results: ;;\n" + RECEIVED, "mx.example.org") is None
 
 
+def test_several_fields_are_one():
+    milter = b"Authentication-Results: mx.example.org; x-spam=pass\n"
+    other = b"Authentication-Results: other.example.org; spf=pass\n"
+    broken = b"Authentication-Results: ;;\n"
+    found = own_results(milter + broken + other + FAILED + RECEIVED + milter, "mx.example.org")
+    assert found is not None
+    assert [each.method for each in found.results] == ["x-spam", "dmarc"]
+
+
 @pytest.mark.parametrize(
     ("result", "policy", "forbids"),
     [

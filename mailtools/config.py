@@ -180,6 +180,9 @@ retry-first | duration | 5min | queue-run | The shortest wait between two attemp
 retry-most | duration | 4h | queue-run | The longest wait between two attempts.
 delay-warning | duration | 4h | queue-run | When the sender is told of a delay; 0 for never.
 history | duration | 14d | queue-run | How long it is kept what became of a message.
+keep-failed | duration | 3d | queue-run | How long a message that failed for somebody is kept \
+whole after its end, so that `queue-edit replay` can send it again; 0: it is not.
+keep-delivered | duration | 0 | queue-run | The same for a message that all its recipients got.
 hold | lines | none | queue-run | New messages that are held: `from PATTERN`, `to PATTERN`, \
 `client NETWORK`, with * and ? in patterns.
 suppress | duration | 0 | queue-run | How long an address that another host refused as unknown \

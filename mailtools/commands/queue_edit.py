@@ -5,12 +5,15 @@ from collections.abc import Callable
 
 import click
 
-from mailtools.cli import command, complain, progress, spool_option
+from mailtools.cli import command, complain, etc_option, progress, spool_option
+from mailtools.config import Config
+from mailtools.mail.address import parse_address
 from mailtools.services.listing.queue_edit import QueueEditor, each, ids_of
 from mailtools.services.queue.reroute import is_way
 
 
 @command("queue-edit")
+@etc_option
 @spool_option
 @click.argument(
     "verb",
@@ -30,8 +33,20 @@ from mailtools.services.queue.reroute import is_way
 )
 @click.option("--via", metavar="HOST:PORT", help="reroute: the host it goes to, as in routes.")
 @click.option("--usual", is_flag=True, help="reroute: it goes the usual way again.")
+@click.option("--failed", is_flag=True, help="replay: to those alone that it failed for.")
+@click.option("--to", multiple=True, metavar="ADDRESS", help="replay: to this address instead.")
 @click.argument("ids", nargs=-1)
-def main(*, spool: str, verb: str, via: str | None, usual: bool, ids: tuple[str, ...]) -> int:
+def main(
+    *,
+    etc: str,
+    spool: str,
+    verb: str,
+    via: str | None,
+    usual: bool,
+    failed: bool,
+    to: tuple[str, ...],
+    ids: tuple[str, ...],
+) -> int:
     """Hold, release, retry, reroute, expire, remove, show or replay entries of the queue.
 
     unsuppress takes addresses instead, and lets them be tried again.
@@ -45,7 +60,15 @@ def main(*, spool: str, verb: str, via: str | None, usual: bool, ids: tuple[str,
         )
     if via and not is_way(via):
         raise click.UsageError(f"{via!r} is no host, host:port or [address]:port")
-    editor = QueueEditor(f"{spool}/queue")
+    if verb != "replay" and (failed or to):
+        raise click.UsageError("--failed and --to go with replay")
+    if failed and to:
+        raise click.UsageError("--failed and --to do not go together")
+    addresses = [str(parse_address(address)) for address in to]
+    config = Config(etc)
+    me = config.line("me") if verb == "replay" else ""
+    config.check()
+    editor = QueueEditor(f"{spool}/queue", me)
 
     def show(id_: str) -> None:
         for piece in editor.show(id_):
@@ -60,7 +83,7 @@ def main(*, spool: str, verb: str, via: str | None, usual: bool, ids: tuple[str,
         "remove": editor.remove,
         "show": show,
         "unsuppress": editor.unsuppress,
-        "replay": lambda source: click.echo(editor.replay(source)),
+        "replay": lambda source: click.echo(editor.replay(source, failed=failed, to=addresses)),
     }
     # Off a terminal, what comes on stdin is done as it comes.
     wanted = ids or ids_of(sys.stdin)

@@ -95,6 +95,8 @@ def read_plan(etc: str, owner: tuple[int, int] | None) -> Plan:
         local_agents=max(config.number("local-agents"), 1),
         relay_agents=max(config.number("relay-agents"), 1),
         history=config.seconds("history"),
+        keep_failed=config.seconds("keep-failed"),
+        keep_delivered=config.seconds("keep-delivered"),
         lease=config.seconds("lease"),
         suppress=config.seconds("suppress"),
         limits=_limits(config),

@@ -7,10 +7,12 @@ Lines of TAB-separated fields, each beginning with the queue ID and the time:
     ID  TIME  notified  action  ID of the DSN
     ID  TIME  held      why
     ID  TIME  released
+    ID  TIME  rerouted  way
+    ID  TIME  replayed  ID of the entry it is a copy of
     ID  TIME  removed   forward-path            (that was pending when the operator removed it)
 
-The last three stand there only where strangers' mail was judged, programs or milters said something
-of it, or it was for the folder Junk (the word `junk`).
+The last three fields of `from` stand there only where strangers' mail was judged, programs or
+milters said something of it, or it was for the folder Junk (the word `junk`).
 A message's lines stand together. The file is appended to without sync: a power cut may cost the
 newest lines, never a message.
 """

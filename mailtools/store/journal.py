@@ -3,7 +3,8 @@
 A line is a Report behind the time, TAB-separated, LF at its end (mailtools-queue(5)). A `notified`
 line says that a DSN was committed: for which action, and under which ID; a `held` line, why the
 entry was held; a `released` line, that an operator let it go, so that hold rules leave it alone; a
-`rerouted` line, which way it goes from now on (no text: the usual one). Journals are only ever
+`rerouted` line, which way it goes from now on (no text: the usual one); a `replayed` line, which
+entry it is a copy of. Journals are only ever
 appended to; a last line without LF was torn by a power cut and does not count.
 """
 
@@ -11,15 +12,16 @@ from typing import NamedTuple
 
 from mailtools.errors import BadEntry
 from mailtools.mail.reply import one_line
-from mailtools.mail.report import DELAYED, Report, parse_report
+from mailtools.mail.report import DELAYED, FAILED, Report, parse_report
 
 NOTIFIED = "notified"
 HELD = "held"
 RELEASED = "released"
 REROUTED = "rerouted"
+REPLAYED = "replayed"
 
-
-_TURNS = (HELD.encode(), RELEASED.encode(), REROUTED.encode())
+TURNS = (HELD, RELEASED, REROUTED, REPLAYED)
+_TURNS = tuple(word.encode() for word in TURNS)
 
 
 class Notice(NamedTuple):
@@ -35,11 +37,11 @@ class Notice(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """An entry was held, and why; or an operator let it go, or gave it another way."""
+    """An entry was held, and why; or an operator let it go, gave it another way, or made it."""
 
     time: float
     word: str
-    """`held`, `released` or `rerouted`."""
+    """One of `TURNS`."""
     why: str = ""
 
     def line(self) -> bytes:
@@ -63,7 +65,7 @@ class Journal:
         self.untold: list[tuple[float, Report]] = []
         """Settled reports since the last DSN about any."""
         self.turns: list[Turn] = []
-        """When it was held, let go, and given another way."""
+        """When it was held, let go, given another way, or made of another."""
         self.written = 0
         """How many of the attempts are in the file."""
         self.on_disk = on_disk
@@ -76,10 +78,15 @@ class Journal:
         report = self.last.get(forward_path)
         return report is None or report.action == DELAYED
 
+    def failed(self, forward_path: str) -> bool:
+        """Whether a forward-path was given up."""
+        report = self.last.get(forward_path)
+        return report is not None and report.action == FAILED
+
     @property
     def released(self) -> bool:
-        """Whether an operator let the entry go."""
-        return any(turn.word == RELEASED for turn in self.turns)
+        """Whether an operator wants the entry to go, so that no rule holds it."""
+        return any(turn.word in (RELEASED, REPLAYED) for turn in self.turns)
 
     @property
     def held_by(self) -> str:

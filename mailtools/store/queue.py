@@ -2,7 +2,7 @@
 
 The place of an entry's file is its state; each change of state is one rename within the queue:
 
-    tmp/ID ──commit──▶ new/ID ◀──▶ wait/WHEN/ID ◀──▶ hold/ID        bad/ID
+    tmp/ID ──commit──▶ new/ID ◀──▶ wait/WHEN/ID ◀──▶ hold/ID        bad/ID        done/DAY/ID
 
 Races, and how they end. Several programs commit at once: IDs are unique, so nobody meets. One
 queue run at a time works on entries (`store.lock`), but an operator may move or remove one at any
@@ -29,7 +29,7 @@ from mailtools.store.entry_file import read_all, read_from, read_start
 from mailtools.store.journal import HELD, RELEASED, REROUTED, Journal, Notice, Turn
 from mailtools.store.queue_id import arrival, is_id, make_id
 
-FOLDERS = ("tmp", "new", "wait", "hold", "log", "bad", "history", "dest", "suppress")
+FOLDERS = ("tmp", "new", "wait", "hold", "log", "bad", "done", "history", "dest", "suppress")
 SEARCHES = 10  # for entries one by one, before it is read where all of them wait
 _minute = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}Z\Z")
 _message_id = re.compile(rb"^message-id:[ \t]*(?:\n[ \t]+)?(\S+)", re.IGNORECASE | re.MULTILINE)
@@ -42,6 +42,7 @@ class State(StrEnum):
     WAIT = "wait"
     HOLD = "hold"
     BAD = "bad"
+    DONE = "done"
 
 
 class Place(NamedTuple):
@@ -196,7 +197,7 @@ class Queue:
             yield from self._list(f"wait/{minute}", State.WAIT, from_minute(minute))
 
     def all(self) -> Iterator[Place]:
-        """Yield every entry of whatever state."""
+        """Yield every entry that is not over (those that are: `store.kept`)."""
         for listing in (self.new, self.waiting, self.held, self.bad):
             yield from listing()
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 
 from mailtools.store import disk
+from mailtools.store.kept import Kept
 from mailtools.store.queue import Queue
 from mailtools.store.queue_id import is_id
 
@@ -21,11 +22,12 @@ def sweep(queue: Queue, now: float) -> list[str]:
     swept += _older(f"{queue.path}/dest", now - SILENT)
     journals = list(_older(f"{queue.path}/log", now - ORPHANED))
     if journals:
-        entries = {place.id for place in queue.all()}
+        kept = Kept(queue)
+        entries = {place.id for listing in (queue.all(), kept.all()) for place in listing}
         for path in journals:
             id_ = os.path.basename(path)
             # Looked for once more: an operator may have moved it while the folders were listed.
-            if is_id(id_) and id_ not in entries and queue.find(id_) is None:
+            if is_id(id_) and id_ not in entries and not (queue.find(id_) or kept.find(id_)):
                 swept.append(path)
     return [path for path in swept if disk.remove(path)]
 

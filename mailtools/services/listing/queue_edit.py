@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from mailtools import log
 from mailtools.errors import BadEntry, Failure, NoSuchEntry, SystemTrouble
+from mailtools.mail.dates import format_date_field
+from mailtools.mail.envelope import ForwardPath
 from mailtools.mail.report import FAILED, Report
 from mailtools.services.access.become import become_owner
 from mailtools.services.listing.queue_lines import EMPTY
@@ -20,10 +22,14 @@ from mailtools.store import disk, history
 from mailtools.store.destinations import Destinations
 from mailtools.store.entry_file import read_from, read_head
 from mailtools.store.history import History
+from mailtools.store.journal import REPLAYED, Journal
+from mailtools.store.kept import Kept
 from mailtools.store.queue import Place, Queue, State
+from mailtools.store.queue_id import is_id
 from mailtools.store.suppressed import Suppressed
 
 CHUNK = 65536
+RELEASES = ("HOLDFOR", "HOLDUNTIL")  # RFC 4865
 UNSYNCED_MOST = 1000  # files, before they are synced
 
 
@@ -34,13 +40,15 @@ class QueueEditor:
     thousand together costs little more than to sync one.
     """
 
-    def __init__(self, path: str) -> None:
-        """Take the queue at `path`."""
+    def __init__(self, path: str, me: str = "localhost") -> None:
+        """Take the queue at `path`; `me` is what this host is called in trace fields."""
+        self._me = me
         self._unsynced: list[str] = []
         self._folders: set[str] = set()
         need_queue(path)
         become_owner(path)
         self._queue = Queue(path, many=True)
+        self._kept = Kept(self._queue)
         self._destinations = Destinations(f"{path}/dest")
 
     def hold(self, id_: str) -> None:
@@ -85,8 +93,11 @@ class QueueEditor:
             self.finish()
 
     def remove(self, id_: str) -> None:
-        """Remove an entry; nobody is told, but the history says so."""
-        now, place = time.time(), self._place(id_)
+        """Remove an entry; nobody is told, but the history says so. One that is over goes, too."""
+        now, place = time.time(), self._anywhere(id_)
+        if place.state is State.DONE:
+            self._kept.remove(id_)
+            return
         try:
             lines = history.lines_of_removed(self._queue.open(place), now)
         except BadEntry:
@@ -101,7 +112,7 @@ class QueueEditor:
 
     def show(self, id_: str) -> Iterator[bytes]:
         """Yield an entry's file as it is, and its journal behind it."""
-        place = self._place(id_)
+        place = self._anywhere(id_)
         yield from _pieces(place.path)
         try:
             journal = read_from(f"{self._queue.path}/log/{id_}", 0)
@@ -109,24 +120,45 @@ class QueueEditor:
             return
         yield b"\n-- journal --\n" + journal
 
-    def replay(self, source: str) -> str:
-        """Commit a copy of an entry, as if it came now, to all its forward-paths; give the new ID.
+    def replay(self, source: str, *, failed: bool = False, to: Sequence[str] = ()) -> str:
+        """Commit a copy of an entry, as if it came now; give the new ID.
 
-        `source` is an ID or, with a `/` in it, the path of an entry's file from anywhere.
+        `source` is an ID, of one that is over and kept, too; or, with a `/` in it, the path of an
+        entry's file from anywhere. It goes to all forward-paths, to those it `failed` for, or to
+        other addresses, `to`. Its first trace field and its journal say what it is.
         """
-        path = source if "/" in source else self._place(source).path
+        path = source if "/" in source else self._anywhere(source).path
         try:
             envelope, offset = read_head(path)
         except NoSuchEntry:
             raise NoSuchEntry(f"There is no file {path}") from None
-        writer = self._queue.begin(envelope)
+        old = os.path.basename(path)
+        journal = self._queue.journal(old) if is_id(old) else Journal()
+        paths = tuple(ForwardPath(address) for address in to) or envelope.forward_paths
+        if failed:
+            paths = tuple(path for path in paths if journal.failed(path.address))
+            if not paths:
+                raise BadEntry(f"{source} failed for nobody, as far as its journal says")
+        # Its sender's wish to wait was met, or an operator wants it now.
+        parameters = {k: v for k, v in envelope.parameters.items() if k not in RELEASES}
+        writer = self._queue.begin(envelope._replace(forward_paths=paths, parameters=parameters))
         try:
+            writer.write(self._trace(old, writer.id))
             for piece in _pieces(path, offset):
                 writer.write(piece)
+            self._queue.note_turn(writer.id, REPLAYED, old)
             return writer.commit()
         except BaseException:
             writer.abort()
             raise
+
+    def _trace(self, old: str, new: str) -> bytes:
+        """Write the mark of a copy, which also counts as a hop, so that copies of copies end."""
+        now = time.time()
+        date = format_date_field(now, time.localtime(now).tm_gmtoff // 60)
+        what = f"replay of {old}" if is_id(old) else "replay of a file"
+        field = f"Received: by {self._me} (mailtools, {what})\n\twith local id {new}; {date}\n"
+        return field.encode()
 
     def unsuppress(self, address: str) -> None:
         """Let an address be tried again that another host refused as unknown."""
@@ -144,9 +176,14 @@ class QueueEditor:
 
     def _place(self, id_: str) -> Place:
         place = self._queue.find(id_)
+        if place is None and self._kept.find(id_):
+            raise NoSuchEntry(f"{id_} is over: queue-edit replay sends a copy of it")
         if place is None:
             raise NoSuchEntry(f"No such entry in the queue: {id_}")
         return place
+
+    def _anywhere(self, id_: str) -> Place:
+        return self._queue.find(id_) or self._kept.find(id_) or self._place(id_)
 
     def _readable(self, id_: str) -> str:
         if self._place(id_).state is State.BAD:

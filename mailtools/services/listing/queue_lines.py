@@ -20,6 +20,7 @@ _POSTFIX = {
     State.WAIT: "deferred",
     State.HOLD: "hold",
     State.BAD: "corrupt",
+    State.DONE: "done",
 }
 
 

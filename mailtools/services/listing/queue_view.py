@@ -8,12 +8,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from mailtools.errors import BadEntry, NoQueue, NoSuchEntry, SystemTrouble
+from mailtools.mail.report import FAILED
+from mailtools.store.kept import Kept
 from mailtools.store.queue import Entry, Place, Queue, State
 from mailtools.store.queue_id import arrival, is_id
 
 
 class Pending(NamedTuple):
-    """A forward-path that waits, and why ("" where it was not tried yet)."""
+    """A forward-path that waits or failed, and why ("" where it was not tried yet).
+
+    Of a message that is over also those that got it, without a reason.
+    """
 
     address: str
     status: str
@@ -83,6 +88,8 @@ def rows(
 ) -> Iterator[Row]:
     """Yield the chosen entries, oldest first within each state; raise NoQueue, SystemTrouble.
 
+    Those that are over and kept are listed where that state is asked for.
+
     `watch` passes on the entries of each state, and so learns how far the listing is.
     """
     choice = choice or Choice()
@@ -93,9 +100,10 @@ def rows(
         State.WAIT: queue.waiting,
         State.HOLD: queue.held,
         State.BAD: queue.bad,
+        State.DONE: Kept(queue).all,
     }
     for state, listing in listings.items():
-        if choice.state in (None, state):
+        if choice.state is state or (choice.state is None and state is not State.DONE):
             for place in watch(sorted(listing(), key=lambda place: place.id)):
                 row = row_of(queue, place)
                 if row is not None and choice.fits(row, moment):
@@ -154,12 +162,14 @@ def _bad_row(place: Place, fault: str) -> Row | None:
 
 
 def _pending(entry: Entry) -> Iterator[Pending]:
-    for path in entry.pending:
+    over = entry.state is State.DONE
+    for path in entry.envelope.forward_paths if over else entry.pending:
         report = entry.journal.last.get(path.address)
         if report is None:
             yield Pending(path.address, "", "")
         else:
-            yield Pending(path.address, report.status, report.text)
+            reason = report.text if not over or report.action == FAILED else ""
+            yield Pending(path.address, report.status, reason)
 
 
 def _like(address: str, pattern: str) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from mailtools import log
 from mailtools.errors import BadEntry, Failure, NoSuchEntry
-from mailtools.mail.envelope import ForwardPath
+from mailtools.mail.envelope import REJECTED, ForwardPath
 from mailtools.mail.report import DELAYED, FAILED, Report
 from mailtools.mail.verp import XVERP, personal
 from mailtools.services.queue.classes import Classes
@@ -25,6 +25,7 @@ from mailtools.services.queue.worker import Assignment
 from mailtools.store import history
 from mailtools.store.destinations import Silence
 from mailtools.store.history import History
+from mailtools.store.kept import Kept
 from mailtools.store.queue import Entry, Place, Queue, State
 from mailtools.store.suppressed import Suppressed, Suppression
 
@@ -71,6 +72,8 @@ class Attempts:
         """What is held before its first attempt."""
         self.suppress = 0.0
         """How long an address is not tried that another host refused as unknown; 0: it is."""
+        self.keep_failed = self.keep_delivered = 0.0
+        """How long a message is kept after its end, where it failed for somebody, and else."""
         self.classes = Classes()
         """Destinations with a schedule of their own."""
         self.suppressed = Suppressed(f"{queue.path}/suppress")
@@ -82,6 +85,7 @@ class Attempts:
         """No later than the earliest entry that waits is due; infinity where none does."""
         self._queue, self._jitter = queue, jitter
         self._history = History(f"{queue.path}/history")
+        self._kept = Kept(queue)
         self._finished: list[Work] = []
 
     # -- begin ------------------------------------------------------------------------------------
@@ -295,7 +299,7 @@ class Attempts:
         entry = work.entry
         pending = entry.pending
         told = self.notifier.due(entry)
-        if told or pending:
+        if told or pending or self._keeps(entry):
             self._queue.record(entry, (), now)
         if told:
             self.notifier.tell(entry, told, now)
@@ -333,13 +337,31 @@ class Attempts:
             log.event("trouble", detail=failure.detail or failure.text)
         for work in finished:
             try:
-                self._queue.settle(work.entry)
+                if not self._keep(work.entry, now):
+                    self._queue.settle(work.entry)
             except Failure as failure:
                 log.event("trouble", id=work.entry.id, detail=failure.detail or failure.text)
                 self.stuck.append(work)
                 continue
             log.event("removed", id=work.entry.id)
             del self.in_hand[work.entry.id]
+
+    def _keeps(self, entry: Entry) -> float:
+        """How long a message is kept after its end; what nobody would send again is not."""
+        if not entry.envelope.reverse_path or REJECTED in entry.envelope.parameters:
+            return 0.0
+        failed = any(report.action == FAILED for report in entry.journal.last.values())
+        return self.keep_failed if failed else self.keep_delivered
+
+    def _keep(self, entry: Entry, now: float) -> bool:
+        span = self._keeps(entry)
+        if not span:
+            return False
+        try:
+            return self._kept.put(entry, now + span)
+        except Failure as failure:  # then it goes: it was over
+            log.event("trouble", id=entry.id, detail=failure.detail or failure.text)
+            return False
 
 
 def _known_facts(facts: str) -> dict[str, str]:

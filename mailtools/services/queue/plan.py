@@ -19,6 +19,8 @@ class Plan(NamedTuple):
     local_agents: int = 2
     relay_agents: int = 2
     history: float = 14 * 86400
+    keep_failed: float = 0.0
+    keep_delivered: float = 0.0
     rules: HoldRules = HoldRules()
     suppress: float = 0.0
     lease: float = 0.0

@@ -29,6 +29,7 @@ from mailtools.services.queue.worker import Assignment, Worker
 from mailtools.store.destinations import Destinations
 from mailtools.store.glance import only_path
 from mailtools.store.history import History
+from mailtools.store.kept import Kept
 from mailtools.store.queue import Place, Queue
 from mailtools.store.queue_sweep import sweep
 
@@ -266,6 +267,7 @@ class Run:
         try:
             if self._history.begin_day(now):
                 self._history.sweep(now, self._plan.history)
+                Kept(self._queue).sweep(now)
                 if self._plan.suppress:
                     self._attempts.suppressed.sweep(now - self._plan.suppress)
                 for path in sweep(self._queue, now):
@@ -393,6 +395,8 @@ class Run:
     def _follow(self, plan: Plan) -> None:
         self._attempts.rules, self._attempts.suppress = plan.rules, plan.suppress
         self._attempts.classes = plan.classes
+        self._attempts.keep_failed = plan.keep_failed
+        self._attempts.keep_delivered = plan.keep_delivered
 
     def _close(self) -> bool:
         """Let agents finish what they have, and take back what none of them has."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mailtools.errors import BadAddress
 from mailtools.mail.address import ascii_domain
+from mailtools.services.why import story
 from mailtools.services.why.cause import OURS, SENDERS, Cause, cause_of, helps
 from mailtools.services.why.story import JUNKED, JUNKED_BY, Story
 from mailtools.store.destinations import Silence
@@ -59,6 +60,8 @@ class Advice:
                 late = self._now - max(one.due, one.arrival) > LATE
                 alone = late and not self._attended
                 return ["queue-run  # it is due, and no queue run is at work"] * alone + usual
+            case story.FINISHED if one.kept and one.failed:
+                return [f"queue-edit replay --failed {one.id}"]
         return []
 
 

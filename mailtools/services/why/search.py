@@ -17,6 +17,7 @@ from mailtools.services.queue.schedule import Schedule
 from mailtools.services.why import story
 from mailtools.services.why.story import Story
 from mailtools.store.history import History
+from mailtools.store.kept import Kept
 from mailtools.store.queue import Place, Queue
 from mailtools.store.queue_id import arrival, is_id
 
@@ -32,6 +33,7 @@ class Search:
     def __init__(self, queue: Queue, schedule: Schedule, classes: Classes) -> None:
         """`schedule` and `classes` say until when what waits is tried."""
         self._queue, self._schedule, self._classes = queue, schedule, classes
+        self._kept = Kept(queue)
         self._history = History(f"{queue.path}/history")
 
     def find(self, asked: str, most: int) -> list[Story]:
@@ -66,6 +68,10 @@ class Search:
             orphans = [one for one in fresh if not one.origin and one.id not in told]
             fresh = [one for one in (*near, *self._parents(orphans)) if one.id not in known]
             known.update((one.id, one) for one in fresh)
+        copied = {one.copy_of for one in known.values()}
+        for one in known.values():
+            if one.state == story.FINISHED and one.id not in copied:
+                one.kept = self._kept.find(one.id) is not None
         return dict(sorted(known.items()))
 
     # -- the queue --------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from mailtools.services.queue.schedule import Schedule
 from mailtools.services.why.log_lines import LogLine, read_facts
 from mailtools.store import history
 from mailtools.store.history import Record
-from mailtools.store.journal import HELD, NOTIFIED, RELEASED, REROUTED, Notice, Turn
+from mailtools.store.journal import NOTIFIED, REPLAYED, TURNS, Notice, Turn
 from mailtools.store.queue import Entry, Place, Queue, State
 from mailtools.store.queue_id import arrival, is_id
 
@@ -63,7 +63,7 @@ class Story:
     reports: list[tuple[float, Report]] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
-    """When it was held and why, and let go."""
+    """When it was held and why, let go, given another way, or made of another message."""
     judged: dict[str, str] = field(default_factory=dict)
     """What the checks found when it came: the facts of the event `judged`."""
     screened: list[tuple[str, int]] = field(default_factory=list)
@@ -86,6 +86,8 @@ class Story:
     """The entry it comes from, where its own trace fields say so."""
     retries: dict[str, str] = field(default_factory=dict)
     """When pending paths are tried whose destinations have times of their own."""
+    kept: bool = False
+    """Whether it is over, still there to be sent again, and as far as is known was not."""
 
     def last(self, forward_path: str) -> Report | None:
         """Give the last report on a forward-path."""
@@ -103,6 +105,17 @@ class Story:
         for notice in self.notices:
             found.setdefault(notice.id, f"DSN: {notice.action}")
         return found
+
+    @property
+    def copy_of(self) -> str:
+        """The entry an operator made it of; "" where none did."""
+        return next((turn.why for turn in self.turns if turn.word == REPLAYED), "")
+
+    @property
+    def failed(self) -> bool:
+        """Whether it failed for somebody."""
+        last = (self.last(path) for path in self.forward_paths)
+        return any(report is not None and report.action == FAILED for report in last)
 
     @property
     def outcome(self) -> str:
@@ -134,7 +147,7 @@ def _of_entry(entry: Entry, place: Place, schedule: Schedule, classes: Classes) 
     own = {path: classes.find(schedule, path) for path in pending}
     times = [one.terms(envelope, entry.arrival) for one in own.values()]
     terms = max(times, key=lambda one: one.expires, default=schedule.terms(envelope, entry.arrival))
-    return Story(
+    story = Story(
         entry.id,
         place.state,
         entry.arrival,
@@ -155,9 +168,10 @@ def _of_entry(entry: Entry, place: Place, schedule: Schedule, classes: Classes) 
         SUBMITTED in found,
         terms.start if terms.start > entry.arrival else None,
         hops=hops,
-        origin=origin,
         retries={path: str(one) for path, one in own.items() if one is not schedule},
     )
+    story.origin = story.copy_of or origin
+    return story
 
 
 def _programs(text: str) -> list[tuple[str, int]]:
@@ -201,7 +215,7 @@ def of_records(records: Iterable[Record]) -> Story | None:
                     story.forward_paths.append(path)
         elif story is None:
             continue
-        elif record.word in (HELD, RELEASED, REROUTED):
+        elif record.word in TURNS:
             story.turns.append(Turn(record.time, record.word, "".join(record.fields[:1])))
         elif record.word == NOTIFIED and len(record.fields) >= 2:
             story.notices.append(Notice(record.time, record.fields[0], record.fields[1]))
@@ -211,6 +225,8 @@ def of_records(records: Iterable[Record]) -> Story | None:
             story.ended = record.time
             if path not in story.forward_paths:
                 story.forward_paths.append(path)
+    if story is not None:
+        story.origin = story.copy_of
     return story
 
 

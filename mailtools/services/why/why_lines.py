@@ -17,7 +17,7 @@ from mailtools.services.why.door_cause import cause_of_refusal, help_of
 from mailtools.services.why.log_lines import LogLine
 from mailtools.services.why.refusals import Refusal
 from mailtools.services.why.story import LOGGED, Story
-from mailtools.store.journal import HELD, REROUTED
+from mailtools.store.journal import HELD, REPLAYED, REROUTED
 from mailtools.store.queue import State
 
 _LABEL = 10
@@ -191,6 +191,8 @@ def _arrival_lines(one: Story) -> Iterator[str]:
         by = f" by {turn.why}" if turn.word == HELD else " by the operator"
         if turn.word == REROUTED:
             by += f", to go via {turn.why}" if turn.why else ", to go the usual way again"
+        elif turn.word == REPLAYED:
+            by += f", as a copy of {turn.why}"
         yield _line(turn.word, f"{_moment(turn.time)}{by}")
 
 

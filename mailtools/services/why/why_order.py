@@ -15,7 +15,7 @@ def in_order(found: list[Story], linked: dict[str, Story]) -> Iterator[tuple[Sto
         for id_, how in one.children.items():
             came_of.setdefault(id_, (one.id, how))
         if one.origin in linked:
-            came_of.setdefault(one.id, (one.origin, "sent on"))
+            came_of.setdefault(one.id, (one.origin, "a copy" if one.copy_of else "sent on"))
     done: set[str] = set()
 
     def follow(one: Story) -> Iterator[tuple[Story, str]]:

@@ -18,6 +18,7 @@ from mailtools.mail.address import Address
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.report import DELAYED, FAILED, RELAYED, Report
 from mailtools.services.agent import Deliver, Job, answer
+from mailtools.services.listing.queue_edit import QueueEditor
 from mailtools.services.local.delivery import Local
 from mailtools.services.local.directory import OneMaildir
 from mailtools.services.local.way import Target, Where
@@ -25,8 +26,10 @@ from mailtools.services.queue.attempt import Attempts
 from mailtools.services.queue.notify import Notifier
 from mailtools.services.queue.schedule import Schedule
 from mailtools.services.queue.transports import Transports
+from mailtools.store.kept import Kept
 from mailtools.store.maildir import Maildir
 from mailtools.store.queue import Entry, Queue, State
+from mailtools.store.queue_sweep import sweep
 
 ARRIVED = int(time.time())  # what local-deliver sends on arrives now, too
 ID = f"{ARRIVED}.M000001P1R00000001"
@@ -38,7 +41,7 @@ MESSAGE = b"Subject: crash\n\n" + b"0123456789\n" * 20
 class Run:
     """A queue run: its passes share what is in hand, as those of a process do."""
 
-    def __init__(self, folder: Path, deliver: Deliver) -> None:
+    def __init__(self, folder: Path, deliver: Deliver, *, keep: float = 0.0) -> None:
         self.queue = Queue(str(folder / "queue"))
         self._deliver = deliver
         self._attempts = Attempts(
@@ -48,6 +51,7 @@ class Run:
             Transports(["example.org"], {}),
             lambda: 0.5,
         )
+        self._attempts.keep_failed = keep
 
     def pass_(self, now: float) -> None:
         """Try what is due at `now`."""
@@ -256,6 +260,31 @@ def check_fail(folder: Path, said: list[str]) -> None:
         assert said.count("DSN c@example.net") == 1, "told, on record, and told again"
 
 
+# -- what failed is kept, to be sent again --------------------------------------------------------
+
+
+def keep(folder: Path, say: Say) -> None:
+    with telling(say):
+        Run(folder, Peers(say, busy=False).deliver, keep=30 * HOUR).pass_(START)
+
+
+def check_keep(folder: Path, said: list[str]) -> None:
+    queue = Queue(str(folder / "queue"))
+    kept = Kept(queue)
+    waits, over = queue.find(ID), kept.find(ID)
+    if over and not waits:
+        assert queue.open(over).message() == MESSAGE, "what is kept is not whole"
+        editor = QueueEditor(queue.path)
+        copy = queue.open(editor.replay(ID, failed=True))
+        assert [path.address for path in copy.envelope.forward_paths] == ["c@example.net"]
+        queue.remove(copy.id)
+    check_fail(folder, said)
+    kept.sweep(START + 60 * HOUR)
+    assert kept.find(ID) is None
+    sweep(queue, time.time() + 2 * HOUR)
+    assert not list(Path(queue.path, "log").iterdir()), "litter that nobody removes"
+
+
 SCENARIOS = [
     Scenario("run-list", prepare_with("bob@example.org"), expand, check_expand, stops=12),
     Scenario("run-maildir", prepare_with("bob@example.org"), deliver_here, check_here, stops=8),
@@ -267,6 +296,14 @@ SCENARIOS = [
         stops=8,
     ),
     # The folder is synced with each line that counts; the second time it was so already.
+    Scenario(
+        "run-kept",
+        prepare_with("a@example.net", "c@example.net"),
+        keep,
+        check_keep,
+        stops=10,
+        spare={"queue/log": 1},
+    ),
     Scenario(
         "run-dsn",
         prepare_with("a@example.net", "c@example.net"),

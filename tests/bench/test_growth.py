@@ -20,7 +20,7 @@ from mailtools.protocol.dotted import ChunkReader, DotReader, dot_stuffed
 from mailtools.protocol.imap.listing import matcher
 from mailtools.protocol.imap.server import ImapServer
 from mailtools.protocol.imap.structure import Structure, envelope
-from mailtools.protocol.smtp.eightbit import seven_bit
+from mailtools.protocol.smtp.encodings import seven_bit
 from mailtools.protocol.smtp.server import SmtpServer
 from mailtools.protocol.smtp.session import Settings
 from mailtools.services.imap.mailbox import ImapSession

@@ -1,5 +1,6 @@
 """relay-send into a real Exim, and Exim into smtpd-accept (tests/peers.py says how it is run)."""
 
+import email
 import shutil
 import smtplib
 import tempfile
@@ -37,7 +38,7 @@ tls_advertise_hosts = *
 tls_certificate = {root}/exim.pem
 acl_smtp_rcpt = rcpt
 acl_smtp_data_prdr = prdr
-acl_smtp_data = accept
+acl_smtp_data = {data}
 keep_environment =
 {settings}
 
@@ -47,6 +48,10 @@ rcpt:
   accept domains = +ours
   accept hosts = +relaying
   deny message = relay not permitted
+lines:
+  deny message = maximum allowed line length is 998 octets, got $max_received_linelength
+       condition = ${{if >{{$max_received_linelength}}{{998}}}}
+  accept
 prdr:
   deny local_parts = nobulk
        message = not for me
@@ -88,15 +93,18 @@ class Exim(Unpacked):
     """Exim on `port`: example.org into Maildirs, the rest to the port `onward`."""
 
     def __init__(
-        self, folder: Path, authority: Any, *, rcpt: str, settings: str, relaying: str, onward: int
-    ) -> None:
+        self, folder: Path, authority: Any, *, rcpt: str, data: str, settings: str, relaying: str,
+        onward: int,
+    ) -> None:  # fmt: skip
         self.root, self.port = folder, free_port()
         shutil.chown(folder, "mail", "mail")
         pem = folder / "exim.pem"
         authority.issue_cert("exim.example.org").private_key_and_cert_chain_pem.write_to_path(pem)
         shutil.chown(pem, "mail", "mail")
         config = folder / "exim.conf"
-        facts = {"rcpt": rcpt, "settings": settings, "relaying": relaying, "onward": onward}
+        facts = {
+            "rcpt": rcpt, "data": data, "settings": settings, "relaying": relaying, "onward": onward
+        }  # fmt: skip
         config.write_text(CONFIG.format(root=folder, port=self.port, **facts))
         super().__init__(
             folder, ["Debian-exim"], 'exec exim4 -C "$1" -bdf', str(config), port=self.port
@@ -118,12 +126,21 @@ def exim(authority: Any) -> Iterator[Callable[..., Exim]]:
     folders: list[Path] = []
 
     def start(
-        *, rcpt: str = "", settings: str = "", relaying: str = "127.0.0.1", onward: int = 1
-    ) -> Exim:
+        *, rcpt: str = "", data: str = "accept", settings: str = "", relaying: str = "127.0.0.1",
+        onward: int = 1,
+    ) -> Exim:  # fmt: skip
         folder = Path(tempfile.mkdtemp(prefix="mailtools-exim-"))  # open to Exim's user
         folders.append(folder)
         started.append(
-            Exim(folder, authority, rcpt=rcpt, settings=settings, relaying=relaying, onward=onward)
+            Exim(
+                folder,
+                authority,
+                rcpt=rcpt,
+                data=data,
+                settings=settings,
+                relaying=relaying,
+                onward=onward,
+            )
         )
         return started[-1]
 
@@ -168,6 +185,26 @@ def test_long_lines_go_by_bdat_and_arrive_as_they_were(
     assert reports["bob@example.org"][0] == "relayed", (reports, log)
     (file,) = wait_for(lambda: peer.mailbox("bob"))
     assert body(file.read_bytes()) == body(message)
+
+
+def test_what_was_submitted_has_no_lines_that_exim_refuses(
+    site: Site, exim: Callable[..., Exim]
+) -> None:
+    """Exim's own example of a configuration refuses long lines, however they come."""
+    peer = exim(data="lines")
+    reports, _ = send(site, peer, "bob@example.org", message=MESSAGE + b"y" * 5000 + b"\n")
+    assert reports["bob@example.org"][:2] == ["failed", "5.0.0"]
+    site.set("routes", f":127.0.0.1:{peer.port}")
+    site.set("locals", "example.net")
+    text = b"Subject: long\n\n" + b"y" * 5000 + b"\n"
+    assert (
+        site.run("sendmail", "-f", "alice@example.net", "bob@example.org", input=text).returncode
+        == 0
+    )
+    site.run("queue-run")
+    (file,) = wait_for(lambda: peer.mailbox("bob"))
+    found = email.message_from_bytes(file.read_bytes())
+    assert found.get_payload(decode=True).strip() == b"y" * 5000
 
 
 def test_addresses_and_fields_in_utf8(site: Site, exim: Callable[..., Exim]) -> None:

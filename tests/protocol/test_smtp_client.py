@@ -8,6 +8,7 @@ Beside the dialog, a transcript of tests/transcripts/relay says what must come o
     *** done                                         every path has its outcome; we may leave
 """
 
+import email
 import re
 import ssl
 from pathlib import Path
@@ -407,6 +408,20 @@ def test_a_long_message_with_long_lines_goes_piece_by_piece() -> None:
     assert [outcome.report.action for outcome in engine.collect()] == ["relayed"]
 
 
+def test_a_message_of_our_own_has_no_long_lines_whatever_the_peer_takes() -> None:
+    engine = ready("8BITMIME", "CHUNKING")
+    text = b"Subject: hello\n\n" + b"x" * 2000 + b"\n"
+    mail = order({})
+    engine.send(Transaction("a@example.org", mail.forward_paths, message_of(text), ours=True))
+    transcript.drain(engine)
+    feed(engine, "250 ok")
+    assert feed(engine, "250 ok") == b"DATA\r\n"
+    wire = feed(engine, "354 go")
+    assert max(map(len, wire.split(b"\r\n"))) <= 76
+    message = email.message_from_bytes(wire.removesuffix(b".\r\n"))
+    assert message.get_payload(decode=True) == b"x" * 2000 + b"\r\n"
+
+
 def test_what_is_done_aside_leaves_the_loop_to_others() -> None:
     engine = ready("PIPELINING")
     engine.works_aside = True
@@ -416,7 +431,7 @@ def test_what_is_done_aside_leaves_the_loop_to_others() -> None:
         touched.append(message.size)
         return message
 
-    large = message_of(b"Subject: x\n\n" + b"y" * 60 * 1024 * 10)
+    large = message_of(b"Subject: x\n\n" + b"yes no\n" * 100_000)
     engine.send(Transaction("", (ForwardPath("b@example.net"),), large, {}, finish))
     assert transcript.drain(engine) == b""
     assert (touched, engine.work is not None) == ([], True)

@@ -4,26 +4,11 @@ Worth it where a line is longer than DATA may carry (RFC 5321 4.5.3.1.6); else D
 every host knows best.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 
 from mailtools.protocol.dotted import crlf
 
-LINE_MOST = 998  # octets of a line by DATA, without its CRLF
 PIECE = 512 * 1024  # octets of a BDAT command, about
-
-_long = re.compile(rb"(?:\A|\n)[^\n]{%d}" % (LINE_MOST + 1))
-
-
-def has_long_line(chunks: Iterable[bytes]) -> bool:
-    """Whether a line of LF text is longer than DATA may carry."""
-    tail = b""
-    for chunk in chunks:
-        text = tail + chunk
-        if _long.search(text):
-            return True
-        tail = text[text.rfind(b"\n") + 1 :]
-    return False
 
 
 def pieces(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:

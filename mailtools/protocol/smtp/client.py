@@ -9,8 +9,8 @@ STARTTLS (3207), AUTH (4954), 8BITMIME (6152), SMTPUTF8 (6531), DSN (3461), DELI
 CHUNKING (3030), LIMITS (9422) and LMTP (2033). Which host is asked, and what comes after it, is
 not decided here.
 
-Lines are sent as they are, those beyond 998 octets by BDAT where a peer takes that: to break them
-would break signatures.
+A message with lines beyond 998 octets goes by BDAT where a peer takes that, and is encoded anew for
+one that does not, or where it is our own.
 """
 
 from collections.abc import Collection, Generator

@@ -14,8 +14,7 @@ from mailtools.mail.address import ascii_domain
 from mailtools.mail.envelope import ForwardPath
 from mailtools.mail.fields import header_end
 from mailtools.mail.reply import Reply
-from mailtools.protocol.smtp.chunking import has_long_line
-from mailtools.protocol.smtp.eightbit import seven_bit
+from mailtools.protocol.smtp.encodings import Form, in_form
 from mailtools.protocol.smtp.transaction import DeliverBy, Message, Transaction, message_of
 
 PATHS_MOST = 100  # RCPT commands of a transaction, RFC 5321 4.5.3.1.8
@@ -101,13 +100,25 @@ class Offer:
 
     def by_chunks(self, message: Message) -> bool:
         """Whether a message is better sent by BDAT: a line may have any length there."""
-        return "CHUNKING" in self._keywords and has_long_line(message.chunks())
+        return "CHUNKING" in self._keywords and message.long_lines
+
+    def _form(self, transaction: Transaction) -> Form:
+        """Say what has to be changed in a message for this peer.
+
+        Lines beyond 998 octets: a message of our own, which nobody has signed yet, has none at any
+        peer, since many refuse it for them; others have them where BDAT takes them.
+        """
+        message = transaction.message
+        seven = message.eight_bit and "8BITMIME" not in self._keywords
+        whole = self._final or ("CHUNKING" in self._keywords and not transaction.ours)
+        return Form(seven, not whole and message.long_lines)
 
     def fitting(self, transaction: Transaction) -> Message:
         """Give the message in a form the peer takes, then finished; raise MessageTooBig."""
         message, finish = transaction.message, transaction.finish
-        if message.eight_bit and "8BITMIME" not in self._keywords:
-            message = message_of(seven_bit(b"".join(message.chunks())))
+        form = self._form(transaction)
+        if any(form):
+            message = message_of(in_form(b"".join(message.chunks()), form))
         if finish is not None:
             message = finish(message)
         priority = transaction.parameters.get("MT-PRIORITY")

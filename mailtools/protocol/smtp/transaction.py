@@ -1,5 +1,6 @@
 """What a client of SMTP is given to do, and what comes of it: values, no behaviour."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -8,8 +9,10 @@ from mailtools.mail.envelope import ForwardPath
 from mailtools.mail.fields import header_end
 from mailtools.mail.report import Report
 
+LINE_MOST = 998  # octets of a line by DATA, without its CRLF (RFC 5321 4.5.3.1.6)
 LARGE = 512 * 1024  # octets of a message
 _CHUNK = 262144
+_long = re.compile(rb"(?:\A|\n)[^\n]{%d}" % (LINE_MOST + 1))
 
 
 class Tls(Enum):
@@ -29,6 +32,8 @@ class Message:
     """Octets on the wire, without dot-stuffing (RFC 1870 5)."""
     eight_bit: bool = False
     utf8_header: bool = False
+    long_lines: bool = False
+    """Whether a line is longer than DATA may carry."""
 
     @property
     def large(self) -> bool:
@@ -49,9 +54,21 @@ def message_of(data: bytes) -> Message:
             return (data,)
         return (data[start : start + _CHUNK] for start in range(0, len(data), _CHUNK))
 
+    long = has_long_line((data,))
     if data.isascii():
-        return Message(chunks, size)
-    return Message(chunks, size, True, not data[: header_end(data)].isascii())
+        return Message(chunks, size, long_lines=long)
+    return Message(chunks, size, True, not data[: header_end(data)].isascii(), long)
+
+
+def has_long_line(chunks: Iterable[bytes]) -> bool:
+    """Whether a line of LF text is longer than DATA may carry."""
+    tail = b""
+    for chunk in chunks:
+        text = tail + chunk if tail else chunk
+        if _long.search(text):
+            return True
+        tail = text[text.rfind(b"\n") + 1 :]
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +92,8 @@ class Transaction:
     parameters: Mapping[str, str] = field(default_factory=dict)
     """MAIL parameters the message came with: SMTPUTF8, RET, ENVID, REQUIRETLS, MT-PRIORITY."""
     finish: Finish | None = None
+    ours: bool = False
+    """Whether it was submitted here: nobody's signature is on it yet."""
     deliver_by: DeliverBy | None = None
 
 

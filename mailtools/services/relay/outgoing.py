@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mailtools.errors import BadEntry, SystemTrouble
-from mailtools.mail.envelope import Envelope, ForwardPath, decode
+from mailtools.mail.envelope import SUBMITTED, Envelope, ForwardPath, decode
 from mailtools.mail.fields import header_end
 from mailtools.protocol.smtp.transaction import (
     DeliverBy,
     Finish,
     Message,
     Transaction,
+    has_long_line,
     message_of,
 )
 from mailtools.services.agent import Job
@@ -82,7 +83,15 @@ def transaction(
         if "BY" in parameters and is_id(job.id)
         else None
     )
-    return Transaction(job.reverse_path, chosen, outgoing.message, parameters, finish, by)
+    return Transaction(
+        job.reverse_path,
+        chosen,
+        outgoing.message,
+        parameters,
+        finish,
+        SUBMITTED in parameters,
+        by,
+    )
 
 
 def deliver_by(value: str, arrived: float) -> DeliverBy | None:
@@ -116,4 +125,4 @@ def _large(job: Job) -> tuple[Message, bytes]:
         eight_bit = eight_bit or not chunk.isascii()
         head = head or chunk[:_HEADER_MOST]
     utf8_header = not head[: header_end(head)].isascii()
-    return Message(chunks, size, eight_bit, utf8_header), head
+    return Message(chunks, size, eight_bit, utf8_header, has_long_line(chunks())), head

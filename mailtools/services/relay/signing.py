@@ -129,12 +129,13 @@ def _seal(
 
 def _on_top(make: Make) -> Finish:
     """Give a function that puts on top of a message what `make` makes for its form."""
-    made: dict[bool, bytes] = {}
+    made: dict[tuple[bool, int], bytes] = {}
 
     def finish(message: Message) -> Message:
-        top = made.get(message.eight_bit)  # a message has two forms: as it is, and in seven bits
+        form = message.eight_bit, message.size  # each form that a peer takes differs in one of them
+        top = made.get(form)
         if top is None:
-            top = made[message.eight_bit] = make(*_hashed(message))
+            top = made[form] = make(*_hashed(message))
         size = message.size + len(top) + top.count(b"\n")
         return replace(message, chunks=lambda: chain((top,), message.chunks()), size=size)
 

@@ -14,7 +14,7 @@ from mailtools.mail.mime_fields import read_mime_fields
 from mailtools.mail.mime_words import decode_base64, decode_quoted_printable, decode_words
 from mailtools.mail.qualify import qualify
 from mailtools.protocol.imap.structure import Structure, envelope
-from mailtools.protocol.smtp.eightbit import seven_bit
+from mailtools.protocol.smtp.encodings import seven_bit
 from mailtools.trust.author import author_domain
 
 

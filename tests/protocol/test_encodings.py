@@ -1,7 +1,8 @@
-"""8-bit messages in seven bits: what a reader sees must be what it saw."""
+"""Messages in seven bits and in short lines: what a reader sees must be what it saw."""
 
 import email
 import email.policy
+from base64 import b64encode
 from binascii import b2a_qp
 from email.message import Message
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailtools.protocol.smtp.eightbit import seven_bit
+from mailtools.protocol.smtp.encodings import Form, in_form, seven_bit
 
 TEXT = b"""Subject: x
 MIME-Version: 1.0
@@ -127,6 +128,80 @@ def test_depth_has_an_end():
     assert seven_bit(message + b"\ncaf\xc3\xa9\n")
 
 
+SHORT = Form(short=True)
+
+
+def shortened(message: bytes) -> bytes:
+    """Shorten the lines, compare what a MIME reader sees, and give the message."""
+    found = in_form(message, SHORT)
+    assert max(map(len, found.split(b"\n"))) <= 998
+    before, after = (leaves(email.message_from_bytes(data)) for data in (message, found))
+    assert before == after
+    return found
+
+
+def test_lines_that_fit_are_left_alone():
+    message = TEXT + b"x" * 998 + "\nGrüße\n".encode()
+    assert in_form(message, SHORT) is message
+
+
+def test_a_long_line_becomes_quoted_printable():
+    text = TEXT + b"x" * 999 + b"\n"
+    found = shortened(text)
+    assert b"Content-Transfer-Encoding: quoted-printable\n" in found
+    eight = shortened(TEXT + b"y" * 2000 + "\nGrüße\n".encode())
+    assert b"Gr=C3=BC=C3=9Fe" in eight
+
+
+def test_only_parts_with_long_lines_change():
+    eight = b"\n--b\nContent-Transfer-Encoding: 8bit\n\ncaf\xc3\xa9\n--b"
+    message = (
+        b"MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n"
+        b"Content-Transfer-Encoding: 8bit\n\n" + b"p" * 2000 + eight
+        + b"\nContent-Type: text/html\n\n<p>" + b"z " * 900 + b"</p>\n--b--\n"
+    )  # fmt: skip
+    found = shortened(message)
+    assert eight in found
+    assert found.startswith(message[:80])
+    assert found.count(b"quoted-printable") == 1
+
+
+@pytest.mark.parametrize(
+    ("encoding", "line"),
+    [(b"base64", b64encode(bytes(range(256)) * 20)), (b"quoted-printable", b"caf=C3=A9 " * 500)],
+)
+def test_encoded_lines_that_are_too_long_are_broken(encoding, line):
+    shortened(TEXT.replace(b"8bit", encoding) + b"Text\n" + line + b"\n")
+
+
+def test_what_is_signed_stays_as_it_is():
+    message = (
+        b"MIME-Version: 1.0\nContent-Type: multipart/signed; boundary=b\n\n--b\n\n"
+        + b"x" * 2000 + b"\n--b--\n"
+    )  # fmt: skip
+    assert in_form(message, SHORT) == message
+
+
+def test_a_long_header_line_is_folded():
+    names = ", ".join(f"user{n}@example.net" for n in range(100))
+    message = f"To: {names}\nX-Whole: {'x' * 2000}\n\nText.\n".encode()
+    found = in_form(message, SHORT)
+    assert email.message_from_bytes(found)["To"].replace("\n", "") == names
+    assert [len(line) > 998 for line in found.split(b"\n")].count(True) == 1  # it has no space
+    assert found.endswith(b"x\n\nText.\n")
+
+
+@given(st.binary(), st.integers(990, 3000))
+def test_any_long_text_is_seen_as_it_was(octets, size):
+    body = (octets.replace(b"\r", b"") or b"x") * 5
+    body = (body * (size // len(body) + 1))[:size]
+    message = TEXT + body
+    found = in_form(message, SHORT)
+    shown = email.message_from_bytes(found).get_payload(decode=True)
+    assert shown.replace(b"\r\n", b"\n") == body
+    assert max(map(len, found.split(b"\n"))) <= 998
+
+
 @given(st.binary().map(lambda data: data.replace(b"\r", b"")))
 def test_any_text_is_seen_as_it_was(body):
     message = TEXT + body
@@ -140,6 +215,7 @@ def test_any_text_is_seen_as_it_was(body):
 def test_nothing_makes_it_fail(data):
     seven_bit(data)
     seven_bit(b"Content-Type: multipart/mixed; boundary=b\n\n--b\n" + data + b"\n--b--\xff")
+    in_form(data * 100, Form(seven=True, short=True))
 
 
 def test_a_long_text_is_encoded_as_a_short_one() -> None:

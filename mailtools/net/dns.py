@@ -370,7 +370,7 @@ def _read_system(path: str) -> Servers:
             lines = [line.split() for line in file]
     except OSError:
         lines = []
-    hosts = [words[1].partition("%")[0] for words in lines if words[:1] == ["nameserver"]][:3]
+    hosts = [words[1] for words in lines if words[:1] == ["nameserver"] and len(words) > 1][:3]
     options = [word for words in lines if words[:1] == ["options"] for word in words[1:]]
     numbers = dict(option.split(":", 1) for option in options if ":" in option)
     hosts = hosts or ["127.0.0.1"]
@@ -378,13 +378,17 @@ def _read_system(path: str) -> Servers:
     return Servers(
         tuple((host, PORT) for host in hosts),
         trusted,
-        _number(numbers.get("timeout"), 5),
-        _number(numbers.get("attempts"), 2),
+        _number(numbers.get("timeout"), 5, 30),
+        _number(numbers.get("attempts"), 2, 5),
     )
 
 
-def _number(text: str | None, default: int) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() and int(text) else default
+def _number(text: str | None, default: int, most: int) -> int:
+    """Read an option's number, which has a limit in resolv.conf(5)."""
+    digits = (text or "").lstrip("0")
+    if not digits.isascii() or not digits.isdigit():
+        return default
+    return min(int(digits[:9]), most)
 
 
 def _is_loopback(address: str) -> bool:

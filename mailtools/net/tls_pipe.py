@@ -16,9 +16,15 @@ class TlsPipe:
     """A TLS session over memory."""
 
     def __init__(self, context: ssl.SSLContext, host: str | None) -> None:
-        """Begin as the client of `host` (for SNI, and to be verified where the context does)."""
+        """Begin as the client of `host` (for SNI, and to be verified where the context does).
+
+        Raises TlsTrouble for a host that cannot be one.
+        """
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.session = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        try:
+            self.session = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        except (ssl.SSLError, ValueError) as error:
+            raise TlsTrouble(f"TLS cannot ask for {host}: {reason(error)}") from error
         self.ended = False
         """The peer has closed its side."""
 

@@ -446,6 +446,12 @@ def test_a_route_over_a_socket_in_the_file_system(bench: Bench, tmp_path: Path) 
     assert (action, text) == ("relayed", f"{path} said 250 taken")
 
 
+@pytest.mark.parametrize("host", ["no..such", "x" * 70])
+def test_a_smarthost_that_cannot_be_one_is_our_own_trouble(bench: Bench, host: str) -> None:
+    bench.routes = {"": host}
+    assert bench.run("bob@example.net")[0][1:3] == ("delayed", "4.4.4")
+
+
 def test_a_smarthost_that_has_no_address_is_our_own_trouble(bench: Bench) -> None:
     bench.routes = {"": "nowhere.test"}
     ((_, action, status, text),) = bench.run("bob@example.net")

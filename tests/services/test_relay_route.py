@@ -21,6 +21,7 @@ from mailtools.services.relay.smarthost import Smarthosts
         ("smtps:mail.example.org", Route("mail.example.org", 465, implicit_tls=True)),
         ("smtps:mail.example.org:2465", Route("mail.example.org", 2465, implicit_tls=True)),
         ("[192.0.2.1]", Route("192.0.2.1", 25)),
+        ("mail.example.org.:26", Route("mail.example.org", 26)),
         ("192.0.2.1:26", Route("192.0.2.1", 26)),
         ("[2001:db8::1]:587", Route("2001:db8::1", 587)),
         ("[IPv6:2001:db8::1]", Route("2001:db8::1", 25)),
@@ -32,7 +33,9 @@ def test_a_route_is_read(text, route):
     assert parse_route(text) == route
 
 
-@pytest.mark.parametrize("text", ["", "a:b", "host:99999", "[::1", "2001:db8::1", "a:1:2", "x/y"])
+@pytest.mark.parametrize(
+    "text", ["", ".", "a..", "a:b", "host:99999", "[::1", "2001:db8::1", "a:1:2", "x/y"]
+)
 def test_what_is_no_route_is_named(text):
     with pytest.raises(Misconfigured) as caught:
         parse_route(text)

@@ -117,7 +117,7 @@ class Planner:
         if not found:
             try:
                 infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-            except OSError:
+            except (OSError, UnicodeError):  # UnicodeError: a label that cannot be one
                 # The operator's own setting: to be mended there, while the mail waits.
                 raise NoAnswer(f"The host {host} has no address", status="4.4.4") from None
             found = list(dict.fromkeys(str(info[4][0]) for info in infos))

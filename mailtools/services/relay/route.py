@@ -28,7 +28,7 @@ from mailtools.services.relay.source import NULL, Source, Sources
 SMTP_PORT, SMTPS_PORT, LMTP_PORT = 25, 465, 24
 QUICK_PORTS = {"qmtp": 209, "qmqp": 628, "qmtps": 6209}
 
-_target = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]/]+))(?::([0-9]{1,5}))?\Z")
+_target = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]/]*[^:\[\]/.])\.?)(?::([0-9]{1,5}))?\Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ GROWTH = 8  # where nobody is idle, a process more for each so many that run
 SESSIONS = 2000  # that a process serves before a fresh one takes its place
 RETIRE = 20.0  # seconds a process stays idle while more than SPARE are
 PATIENCE = 1.0  # seconds all must be busy before a connection is refused
+REHEARSALS = 16  # sessions played ahead: the interpreter rewrites code it meets less often
+PLUGS = 200  # blocks of each size that fill the holes of the shared memory
 
 
 class Pool:
@@ -57,6 +59,7 @@ class Pool:
         self._served: mmap.mmap
         self._seen = bytes(limit)
         self._slots: dict[int, int] = {}  # process → slot
+        self._plugs: list[bytes] = []
         self._wake_in, self._wake_out = os.pipe()
         self._stop = -1
         self._ended = False  # in a process of the pool: its generation was told to end
@@ -73,14 +76,17 @@ class Pool:
         self._board = mmap.mmap(-1, self._limit)
         self._served = mmap.mmap(-1, self._limit)  # a count for each slot, modulo 256
         self._settle()
-        self._play(self._warm)
+        for _ in range(REHEARSALS):
+            self._play(self._warm)
         gc.collect()
-        gc.freeze()  # what a session made of the code is shared from now on
+        self._plugs = _plugs()
+        gc.freeze()  # what the sessions made of the code is shared from now on
         for fd in (self._wake_in, self._wake_out):
             os.set_blocking(fd, False)
         signal.set_wakeup_fd(self._wake_out, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)  # to wake up
         signal.signal(signal.SIGUSR1, lambda _number, _frame: self._kill())
+        signal.signal(signal.SIGIO, self._let_go)  # the processes', who ask for it
         os.write(ready, b"+")
         os.close(ready)
         while True:
@@ -175,8 +181,7 @@ class Pool:
         code = os.EX_TEMPFAIL
         try:
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+            self._slots = {}  # what the inherited handlers see: it has none to kill
             self._hear_of_the_end()
             self._serve(slot)
             code = os.EX_OK
@@ -192,7 +197,6 @@ class Pool:
         """
         # By a way of its own to the pipe: whom to tell is kept with that, and each is to be told.
         fd = os.open(f"/proc/self/fd/{self._stop}", os.O_RDONLY | os.O_NONBLOCK)
-        signal.signal(signal.SIGIO, self._let_go)
         fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
 
@@ -251,3 +255,11 @@ class Pool:
             self._served[slot] = (self._served[slot] + 1) & 255
             stream.close()
             board[slot] = IDLE
+
+
+def _plugs() -> list[bytes]:
+    """Fill what is free between older blocks: each process then makes its own on pages of its own,
+    a few, where it would have copied every page that had a hole. Kept for ever, never written to.
+    """
+    small = range(48, 513, 16)  # what Python's allocator cuts from pages, in its steps
+    return [bytes(size - b"".__sizeof__()) for size in small for _ in range(PLUGS)]

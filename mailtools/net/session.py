@@ -50,9 +50,10 @@ def peer_of(
 
     `accepted` is what accept(2) said of an Internet peer; it stays known when that is gone again.
     """
-    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+    here = sock.getsockname() if sock is not None else ""
+    if sock is not None and isinstance(here, tuple):  # an Internet socket's
         try:
-            there, here = accepted or sock.getpeername(), sock.getsockname()
+            there = accepted or sock.getpeername()
         except OSError:  # already gone
             return Peer()
         name = environ.get("TCPREMOTEHOST", "")

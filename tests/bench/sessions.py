@@ -19,7 +19,8 @@ def sessions(root: Path, count: int = 100_000) -> None:
     peer = Postfix(root / "postfix", manager=False, extra=f"default_process_limit = {IDLE + 20}")
     peer.start()
     try:
-        theirs = _cost(peer.port, _named("smtpd"))
+        master = int((peer.root / "queue/pid/master.pid").read_text())
+        theirs = _cost(peer.port, _family(master, "smtpd"))
     finally:
         peer.stop()
     site = Mailtools(root / "mailtools")
@@ -74,19 +75,12 @@ def _session(port: int) -> None:
         stream.read()
 
 
-def _named(name: str) -> Iterator[int]:
-    for folder in Path("/proc").iterdir():
-        try:
-            if folder.name.isdigit() and (folder / "comm").read_text().strip() == name:
-                yield int(folder.name)
-        except OSError:
-            pass  # gone
-
-
-def _family(process: int) -> Iterator[int]:
-    yield process
+def _family(process: int, name: str = "") -> Iterator[int]:
+    """A process and its descendants; those of that name only, where one is given."""
+    if not name or Path(f"/proc/{process}/comm").read_text().strip() == name:
+        yield process
     for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
-        yield from _family(int(child))
+        yield from _family(int(child), name)
 
 
 def _pss(processes: Iterator[int] | list[int]) -> float:

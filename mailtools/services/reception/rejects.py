@@ -104,7 +104,7 @@ class KeptSink:
         """Take where it goes, how it came, and who wants it if it is refused."""
         self._rejects, self._sink, self._hop = rejects, sink, hop
         self._reverse_path, self._paths = reverse_path, forward_paths
-        self._pieces: list[bytes] = []
+        self._text = bytearray()
         self._size = 0
         self.abort = sink.abort
 
@@ -113,9 +113,9 @@ class KeptSink:
         self._sink.write(text)
         self._size += len(text)
         if self._size <= SIZE_MOST:
-            self._pieces.append(text)
+            self._text += text
         else:
-            self._pieces.clear()
+            self._text.clear()
 
     def commit(self) -> str:
         """Put the message into the queue, or raise why not; then it may be kept."""
@@ -128,7 +128,7 @@ class KeptSink:
 
     def _keep(self, refusal: Failure) -> None:
         try:
-            text, hop = b"".join(self._pieces), self._hop
+            text, hop = bytes(self._text), self._hop
             id_ = self._rejects.keep(text, hop, self._reverse_path, self._paths, refusal)
         except Failure as failure:  # the peer is refused all the same
             log.event("trouble", client=self._hop.address, detail=failure.detail or failure.text)

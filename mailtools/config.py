@@ -141,6 +141,9 @@ with the DKIM key of this host's domain.
 srs-secrets | file | none | smtpd-accept, local-deliver | Secrets, a line each and the newest \
 first: what is sent on for strangers gets a reverse-path of ours (SRS); must not be readable by \
 others.
+batv-secrets | file | none | smtpd-accept, local-deliver, relay-send | Secrets, a line each and \
+the newest first: the reverse-paths of mail that is submitted here, in domains of `locals`, carry \
+a tag (BATV), and with `checks` a DSN to one without it is refused; must not be readable by others.
 srs-domain | line | none | smtpd-accept, local-deliver | The local domain of these reverse-paths; \
 without it the first of `locals`.
 accounts | file | none | smtpd-accept, local-deliver, pop3d, imapd | Users, in the lines of \

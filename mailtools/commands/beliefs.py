@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from mailtools.commands.parts import batv_of
 from mailtools.errors import BadAddress, Misconfigured
 from mailtools.mail.address import ascii_domain, parse_domain
 from mailtools.net.dns import Resolver
@@ -43,6 +44,7 @@ def belief_of(config: Config, *, spool: str, home: str, ready: bool) -> Belief:
         contact=f"postmaster@{home}",
         lookup=(asked or Resolver("", timeout=TIMEOUT)).lookup,
         scratch=f"{spool}/queue/tmp",
+        batv=batv_of(config),
         enforce=config.line("checks") == "enforce",
         quarantine=one_of(config, "dmarc-quarantine", ("junk", "mark", "reject")),
         arc_trusted=frozenset(_domains(config, "arc-trusted")),

@@ -34,7 +34,7 @@ from mailtools.services.relay.dkim_keys import key_path
 if TYPE_CHECKING:
     from mailtools.net.dns import Resolver
 
-SECRETS = ("accounts", "app-passwords", "route-credentials", "srs-secrets")
+SECRETS = ("accounts", "app-passwords", "route-credentials", "srs-secrets", "batv-secrets")
 _MENDS = {
     "accounts": "mail-account, or mailtools-accounts(5)",
     "aliases": "see mailtools-aliases(5); newaliases checks it",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from mailtools.config import Config
     from mailtools.services.access.service import Door
+    from mailtools.services.local.batv import Batv
     from mailtools.services.local.directory import Directory
     from mailtools.services.local.srs import Srs
     from mailtools.services.queue.classes import Classes
@@ -119,6 +120,7 @@ def directory_of(config: Config, accounts: Accounts) -> Directory:
         virtual=config.file("virtual"),
         separators=config.line("extension-separators"),
         srs=srs,
+        batv=batv_of(config),
     )
     if srs and not directory.is_local(srs.domain):
         config.fault("srs-domain", 0, f"{srs.domain} is not local: what comes back is for us")
@@ -156,6 +158,19 @@ def srs_of(config: Config) -> Srs | None:
 
     domain = config.line("srs-domain") or home_of(config)
     return config.attempt(lambda: Srs(path, domain))
+
+
+def batv_of(config: Config) -> Batv | None:
+    """Make the tags of reverse-paths; None where there is no secret.
+
+    Faults of the settings are noted in `config`.
+    """
+    path = config.file("batv-secrets")
+    if not path:
+        return None
+    from mailtools.services.local.batv import Batv  # few sites have any
+
+    return config.attempt(lambda: Batv(path, config.lines("locals")))
 
 
 def schedule_of(config: Config) -> Schedule:

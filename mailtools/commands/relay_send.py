@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mailtools.cli import command, etc_option, spool_option
-from mailtools.commands.parts import need_folder
+from mailtools.commands.parts import batv_of, need_folder
 from mailtools.commands.relay_parts import (
     floor_of,
     ignored_offers,
@@ -26,7 +26,7 @@ from mailtools.services.relay.agent import JOBS, RelayAgent
 from mailtools.services.relay.connections import Pool
 from mailtools.services.relay.dkim_keys import Keyring
 from mailtools.services.relay.families import Families
-from mailtools.services.relay.relay import Relay
+from mailtools.services.relay.relay import Relay, unchanged
 from mailtools.services.relay.route import parse_route
 from mailtools.services.relay.signing import Signing
 from mailtools.services.relay.smarthost import Smarthosts
@@ -99,6 +99,7 @@ def build(config: Config, spool: str, via: str | None, lmtp: bool) -> RelayAgent
     )
     ignored = ignored_offers(config)
     noted, size = config.flag("tls-reports"), config.octets("reports-size")
+    batv = batv_of(config)
     floor = floor_of(config, spool) if os.access(spool, os.W_OK) else None
     config.check()
     keyring.refresh()
@@ -119,6 +120,7 @@ def build(config: Config, spool: str, via: str | None, lmtp: bool) -> RelayAgent
         families=families,
         sessions=data,
         floor=floor,
+        reverse_path=batv.reverse_path if batv else unchanged,
     )
     return RelayAgent(loop, pool, relay)
 

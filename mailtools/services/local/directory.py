@@ -26,6 +26,7 @@ from mailtools.mail.address import Address, ascii_domain, parse_address
 from mailtools.services.access.account_line import Account
 from mailtools.services.access.changing_file import ChangingFile
 from mailtools.services.local.aliases import AliasFile, Kind, Word, read_targets
+from mailtools.services.local.batv import Batv
 from mailtools.services.local.srs import Srs
 from mailtools.services.local.way import Step, Steps, Target, Way, Where
 
@@ -57,6 +58,7 @@ class Directory:
         virtual: str = "",
         separators: str = "+",
         srs: Srs | None = None,
+        batv: Batv | None = None,
     ) -> None:
         """Take the host's name, the local domains (`.example.org` has its subdomains), the files.
 
@@ -72,7 +74,7 @@ class Directory:
         self._aliases = AliasFile(aliases)
         self._virtual = AliasFile(virtual, addresses=True)
         self._separators = separators
-        self._srs = srs
+        self._srs, self._batv = srs, batv
         self._lists: dict[str, tuple[ChangingFile, list[Word]]] = {}
 
     # -- questions --------------------------------------------------------------------------------
@@ -138,6 +140,7 @@ class Directory:
 
     def _follow(self, address: Address, way: Way, place: str = "") -> None:
         """Add the ends of a local address; `place` is the line that names it."""
+        address = self._batv.untagged(address) if self._batv else address
         domain = ascii_domain(address.domain) if address.domain else ""
         home = not domain or self._is_home(domain)
         fault = self._came_back(address, way)

@@ -6,12 +6,11 @@ A secret a line, the newest first; old ones are still taken for what comes back.
 
 from __future__ import annotations
 
-import os
 import time
 
-from mailtools.errors import BadAddress, Misconfigured
+from mailtools.errors import BadAddress
 from mailtools.mail.address import PATH_MOST, Address, ascii_domain, parse_address
-from mailtools.services.access.secrets_file import read_secret
+from mailtools.services.access.secrets_file import SecretLines
 
 _PREFIXES = ("SRS0", "SRS1")
 
@@ -21,20 +20,17 @@ class Srs:
 
     def __init__(self, path: str, domain: str) -> None:
         """Name the file of secrets and the domain, a local one; raise Misconfigured."""
-        self._path = path
         self.domain = ascii_domain(domain)
-        self._stamp: tuple[int, ...] = ()
-        self._secrets: list[bytes] = []
-        self._refresh()
+        self._secrets = SecretLines(path)
 
     def forward(self, reverse_path: str) -> str:
         """Give the reverse-path to forward with; the same where it cannot be rewritten."""
         from mailtools.trust.srs import srs_forward  # hashlib: only where something is forwarded
 
-        self._refresh()
+        secrets = self._secrets.read()
         try:
             address = parse_address(reverse_path)
-            found = str(srs_forward(address, self.domain, self._secrets[0], int(time.time())))
+            found = str(srs_forward(address, self.domain, secrets[0], int(time.time())))
         except BadAddress:
             return reverse_path
         too_long = len(found.encode("utf-8", "surrogateescape")) > PATH_MOST - 2
@@ -51,20 +47,5 @@ class Srs:
             return None
         from mailtools.trust.srs import srs_reverse  # hashlib, as above
 
-        self._refresh()
-        found = srs_reverse(address, self._secrets, int(time.time()))
+        found = srs_reverse(address, self._secrets.read(), int(time.time()))
         return parse_address(str(found))
-
-    def _refresh(self) -> None:
-        try:
-            about = os.stat(self._path)
-            stamp: tuple[int, ...] = (about.st_mtime_ns, about.st_size, about.st_ino)
-        except OSError:
-            stamp = ()
-        if stamp and stamp == self._stamp:
-            return
-        lines = (line.strip() for line in read_secret(self._path).split(b"\n"))
-        secrets = [line for line in lines if line and not line.startswith(b"#")]
-        if not secrets:
-            raise Misconfigured(detail=f"{self._path}: holds no secret")
-        self._secrets, self._stamp = secrets, stamp

@@ -30,6 +30,7 @@ from mailtools.trust.spf import Spf, SpfResult, check_mail_from
 
 if TYPE_CHECKING:
     from mailtools.mail.address import Address
+    from mailtools.services.local.batv import Batv
     from mailtools.services.reception.intake import Intake
     from mailtools.services.reports.dmarc_data import DmarcData
     from mailtools.services.reports.failure_data import FailureData
@@ -49,6 +50,8 @@ class Belief:
     lookup: Lookup
     scratch: str
     """The folder for messages too large for memory: the queue's tmp/."""
+    batv: Batv | None = None
+    """Knows DSNs for what was never sent."""
     enforce: bool = False
     """Refuse, put off and quarantine; else only find out, write and log."""
     quarantine: str = "junk"

@@ -6,6 +6,7 @@ into the queue, without fields that claim to be ours (RFC 8601 5), or it is refu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from mailtools import log
 from mailtools.errors import BadMessage, Failure, PolicyRefused
 from mailtools.mail.envelope import JUDGED, JUNK, Envelope, ForwardPath
+from mailtools.mail.fields import first
 from mailtools.services.reception.greylist import BAD, GOOD
 from mailtools.store.scratch import Scratch
 from mailtools.trust.authres import AuthenticationResults, format_authres, remove_forged
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     from mailtools.trust.dnsbl import DnsblVerdict
     from mailtools.trust.iprev import Helo, IprevResult
 
+_dsn = re.compile(
+    rb"multipart/report[ \t]*;.*\breport-type[ \t]*=[ \t]*\"?delivery-status\b",
+    re.IGNORECASE | re.DOTALL,
+)
 SIGNERS_TOLD = 2  # in a refusal
 PROVED_MOST = 2  # signers whose standing counts: each is a file, and strangers choose them
 MARKED = "nothing is refused here yet"
@@ -132,7 +138,7 @@ class Judged:
             self._examination.update(b"".join(self._kept.read()).replace(b"\r\n", b"\n"))
         now, spf = belief.clock(), case.spf()
         verdicts = self._examination.judge(spf, belief.patient(), int(now), case.envelope)
-        decision = ACCEPT if case.open else decide(belief, verdicts, spf)
+        decision = ACCEPT if case.open else self._astray() or decide(belief, verdicts, spf)
         if belief.enforce and decision.refusal:
             from mailtools.services.reception.intake import message_id  # loaded by now
 
@@ -165,6 +171,20 @@ class Judged:
         if belief.greylist and verdicts.dmarc.result is Dmarc.PASS:
             belief.greylist.vouch(case.peer.client(case.hello, case.reverse_path), now)
         return answer
+
+    def _astray(self) -> Decision | None:
+        """Refuse a DSN for a message that was never sent from here: somebody forged its sender."""
+        case, batv = self._case, self._belief.batv
+        if batv is None or case.reverse_path or not is_dsn(self._examination.header):
+            return None
+        path = next(filter(batv.doubts, case.forward_paths), "")
+        if not path:
+            return None
+        text = (
+            f"This DSN is for a message that was not sent from here: <{path}> lacks the tag of our "
+            "reverse-paths (BATV). Refuse forged senders (SPF, DMARC) before you bounce their mail"
+        )
+        return Decision("refuse", "a DSN without our tag", PolicyRefused(text[:TEXT_MOST]))
 
     def _greylist(self, names: Sequence[str], now: float) -> None:
         """Raise PolicyRefused (451) where nobody knows the sender, whatever the message proves."""
@@ -247,6 +267,12 @@ class Judged:
             **action,
             "reason": decision.reason or None,
         }
+
+
+def is_dsn(header: bytes) -> bool:
+    """Tell whether a message is a DSN (RFC 3464 2): other reports go to whom they like."""
+    kind = first(header, b"content-type")
+    return kind is not None and bool(_dsn.match(kind.body))
 
 
 def decide(belief: Belief, verdicts: Verdicts, spf: SpfResult) -> Decision:

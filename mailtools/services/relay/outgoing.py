@@ -72,7 +72,11 @@ def load(job: Job) -> Outgoing:
 
 
 def transaction(
-    job: Job, paths: tuple[str, ...], outgoing: Outgoing, finish: Finish | None = None
+    job: Job,
+    reverse_path: str,
+    paths: tuple[str, ...],
+    outgoing: Outgoing,
+    finish: Finish | None = None,
 ) -> Transaction:
     """Make the transaction for some of a job's forward-paths; `finish` signs the message."""
     known = {path.address: path for path in outgoing.envelope.forward_paths}
@@ -84,7 +88,7 @@ def transaction(
         else None
     )
     return Transaction(
-        job.reverse_path,
+        reverse_path,
         chosen,
         outgoing.message,
         parameters,

@@ -54,6 +54,14 @@ Say = Callable[[Report], None]
 Credentials = Callable[[Route, str], "Login | None"]
 """Who we are to a host; a second argument is the secret it has refused, "" for none."""
 
+ReversePath = Callable[[str, Mapping[str, str]], str]
+"""Gives the reverse-path to send with, for that of an envelope and its parameters."""
+
+
+def unchanged(path: str, _: Mapping[str, str]) -> str:
+    """Give the envelope's own."""
+    return path
+
 
 class Relay:
     """Relays jobs side by side; `start` a job, turn the loop, hear its reports."""
@@ -73,6 +81,7 @@ class Relay:
         sessions: Sessions | None = None,
         families: Families | None = None,
         floor: TlsFloor | None = None,
+        reverse_path: ReversePath = unchanged,
     ) -> None:
         """Use `resolver` (made when first needed) for names; `port` is where exchangers listen.
 
@@ -85,6 +94,7 @@ class Relay:
         self._planner = Planner(pool.me, resolver, rules, families=families, port=port)
         self._loop, self._pool, self._routes = loop, pool, routes
         self._credentials, self._ignored = credentials, ignored
+        self._reverse_path = reverse_path
         self.at_work = 0
         """Destinations of jobs under way."""
 
@@ -108,8 +118,9 @@ class Relay:
             for path in job.forward_paths:
                 say(report_failure(path, failure))
         else:
+            reverse_path = self._reverse_path(job.reverse_path, loaded.envelope.parameters)
             for destination, paths in self._grouped(job, say).items():
-                transaction = outgoing.transaction(job, tuple(paths), loaded, finish)
+                transaction = outgoing.transaction(job, reverse_path, tuple(paths), loaded, finish)
                 attempt = _Attempt(job, transaction, loaded.wish, say, own=destination.own_way)
                 attempt.counts = loaded.envelope.client != REPORT
                 self.at_work += 1

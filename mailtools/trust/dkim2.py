@@ -13,10 +13,11 @@ VBR-Info signed; and in two things it made safer or simpler: an earlier body tha
 again is an error, and what donotmodify and donotexplode ask for is told, and fails nothing.
 
 One result is for the whole message: every signature, every instance that recipes lead back to, and
-the chain of custody from the first sender to the envelope that came. Left out: the rule of revision
-07 that From is of a signer's domain (DMARC judges From), replays (11.9 wants a memory), and what
-is said of DSNs (12). Revision 09 calls some errors (time, envelope, custody) FAIL that are
-PERMERROR here, and takes one unknown algorithm for an error where another holds.
+the chain of custody from the first sender to the envelope that came. That From is of the domain of
+who put it there, which revision 07 demands and public vectors do not heed, is told where it is not,
+and DMARC judges it. Left out: replays (11.9 wants a memory), and what is said of DSNs (12).
+Revision 09 calls some errors (time, envelope, custody) FAIL that are PERMERROR here, and takes one
+unknown algorithm for an error where another holds.
 """
 
 from mailtools.mail.envelope import Envelope
@@ -61,6 +62,7 @@ class Chain:
         self._fields = Fields((), ())
         self._problem: Unproved | None = None
         self._bodies: list[_Body] = []
+        self._authors: list[list[bytes]] = []
         try:
             self._fields = read_fields(self._header)
         except BadField as error:
@@ -100,7 +102,7 @@ class Chain:
             self._check(hashes, keys, now, envelope)
         except Unproved as why:
             return Dkim2Result(why.result, why.problem, why.signature, domains)
-        remark = remark_on(self._fields, testing=keys.testing)
+        remark = remark_on(self._fields, self._authors, testing=keys.testing)
         return Dkim2Result(Dkim2.PASS, domains=domains, remark=remark)
 
     def _check(self, hashes: BodyHashes, keys: Keys, now: int, envelope: Envelope | None) -> None:
@@ -125,6 +127,7 @@ class Chain:
         state, body = header_state(self._header), iter(self._finished())
         for each in reversed(self._fields.instances):
             check_hashes(each, state, hashes)
+            self._authors.insert(0, state.get(b"from", []))
             if each.number > 1:
                 try:
                     state = undo_header(state, each.recipe.header)

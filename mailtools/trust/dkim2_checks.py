@@ -5,9 +5,11 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from mailtools.errors import BadAddress, DnsTrouble
+from mailtools.errors import BadAddress, BadMessage, DnsTrouble
 from mailtools.mail.address import Address, ascii_domain, parse_path
 from mailtools.mail.envelope import Envelope
+from mailtools.mail.fields import Field
+from mailtools.trust.author import author_domain
 from mailtools.trust.canonical import BodyForm, BodyHashes, HashName
 from mailtools.trust.dkim import RSA_BITS_LEAST, RSA_BITS_MOST
 from mailtools.trust.dkim2_fields import (
@@ -279,9 +281,21 @@ def _check_group(signature: Signature, group: tuple[Made, ...], digest: bytes, k
 # -- what else ------------------------------------------------------------------------------------
 
 
-def remark_on(fields: Fields, *, testing: bool) -> str:
-    """Tell what was done against a signer's wish, and of keys that are not in earnest yet."""
+def remark_on(fields: Fields, authors: Sequence[Sequence[bytes]], *, testing: bool) -> str:
+    """Tell what was done against a signer's wish, of strange authors, and of keys in testing.
+
+    `authors` are the From fields of each instance.
+    """
     said = []
+    for number, named in enumerate(authors, 1):
+        signer = next(each for each in fields.signatures if each.instance >= number)
+        if number == 1 or named != authors[number - 2]:
+            try:
+                author = author_domain([Field(b"from", text) for text in named])
+            except BadMessage:
+                author = ""
+            if not _within(author, signer.domain):
+                said.append(f"From of {author or 'no domain'} was put there by {signer.domain}")
     for each in fields.signatures:
         changed = any(made.recipe.rewrites for made in fields.instances[each.instance :])
         if "donotmodify" in each.flags and changed:

@@ -168,7 +168,8 @@ def test_a_chain_of_custody_ends_at_its_recipient(strict: Site) -> None:
         assert sent(smtp, "a@bank.test", text)[0] == 250
         assert sent(smtp, "a@bank.test", text, to="eve@example.org")[0] == 250
     told = sorted(results(text) for _, text in entries(strict))
-    assert "dkim2=pass header.d=bank.test;" in told[0]
+    author = 'reason="From of plain.test was put there by bank.test"'
+    assert f"dkim2=pass {author} header.d=bank.test;" in told[0]
     assert (
         'dkim2=permerror reason="DKIM2-Signature i=1 RCPT TO <eve@example.org> did not match" '
         "header.d=bank.test header.i=1;"

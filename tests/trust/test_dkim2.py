@@ -470,6 +470,20 @@ def test_wishes_are_told(lookup):
     assert judged(first(), lookup).remark == "testing"
 
 
+def test_a_strange_author_is_told(lookup):
+    assert judged(by_list(), lookup, AT_LIST).remark == ""
+    message = first(PLAIN.replace(b"alice@a.test", b"ceo@bank.test"))
+    found = judged(message, lookup)
+    assert (found.result, found.remark) == ("pass", "From of bank.test was put there by a.test")
+    message = first(PLAIN.replace(b"From:", b"Reply-To:"))
+    assert judged(message, lookup).remark == "From of no domain was put there by a.test"
+    renamed = first().replace(b"alice@a.test", b"ceo@bank.test")
+    renamed = instance(renamed, {"h": {"from": [{"d": ["Alice <alice@a.test>"]}]}})
+    renamed = sign(renamed, {"rsa": RSA}, "l.test", "x@l.test", ["bob@b.test"])
+    found = judged(renamed, lookup, None)
+    assert (found.result, found.remark) == ("pass", "From of bank.test was put there by l.test")
+
+
 # -- recipes --------------------------------------------------------------------------------------
 
 

@@ -125,3 +125,18 @@ def test_pages_name_only_pages_that_exist() -> None:
         for name, section in re.findall(r"^\.Xr (\S+) ([0-9])", page.read_text(), re.M):
             if name.startswith("mailtools") or name in COMMANDS:
                 assert f"{name}.{section}" in ours, f"{page.name} names {name}({section})"
+
+
+def test_what_mail_why_names_in_brackets_is_a_setting() -> None:
+    fields = set(
+        re.findall(
+            r"^\.It Cm ([a-z_-]+)", (ROOT / "man/man5/mailtools-accounts.5").read_text(), re.M
+        )
+    )
+    named: set[str] = set()
+    for module in (ROOT / "mailtools/services/why").glob("*cause*.py"):
+        for sentence in re.findall(r'"[^"\n]*"', module.read_text()):
+            for inside in re.findall(r"[a-z] \(([a-z-]+=?(?:, [a-z-]+=?)*)\)", sentence):
+                named |= set(inside.split(", "))
+    assert {"dnsbl", "send-as"} <= named
+    assert named - set(SETTINGS) - fields == set()

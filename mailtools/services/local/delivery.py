@@ -133,7 +133,8 @@ class Local:
             return Report(path, DELIVERED, "2.0.0", outcome.text)
         ids = self._send_on(parcel, letter, forwards)
         names = ", ".join(dict.fromkeys(address for address, _ in forwards))
-        return Report(path, EXPANDED, "2.0.0", f"sent on to {names} as {' '.join(ids)}")
+        done = f"{outcome.text}, " if outcome.text else ""
+        return Report(path, EXPANDED, "2.0.0", f"{done}sent on to {names} as {' '.join(ids)}")
 
     def _keep(self, parcel: Parcel, path: str) -> Report:
         """File what was refused into the folder Rejects of who wants that, or throw it away.
@@ -171,7 +172,8 @@ class Local:
                 else:
                     outcome.text = f"{outcome.text}, {done.text}" if outcome.text else done.text
                     forwards += ((address, target.owner) for address in done.forwards)
-        outcome.text = outcome.text or "thrown away, as its alias says"
+        if not outcome.text and not forwards:
+            outcome.text = "thrown away, as its alias says"
         if refused:
             if forwards:
                 self._send_on(parcel, letter, forwards)

@@ -183,7 +183,9 @@ class Mailboxes:
                 done[self.store(letter, account.maildir, account).text] = None
             elif word.kind is Kind.ADDRESS:
                 outcome.forwards.append(_whole(word.value, letter))
-        outcome.text = ", ".join(done) or "thrown away, as its user says"
+        outcome.text = ", ".join(done)
+        if not done and not outcome.forwards:
+            outcome.text = "thrown away, as its user says"
         return outcome
 
     def _run(

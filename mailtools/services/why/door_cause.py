@@ -71,7 +71,7 @@ _RULES = (
          ("1.1", "1.2", "1.3", "1.6", "2.1")),
     Rule(Cause("quota", OURS, "The mailbox here is full.", (_ROUTE,)), ("2.2",)),
     Rule(
-        Cause("login", SENDERS, "It may not send as this address (senders=, aliases).",
+        Cause("login", SENDERS, "It may not send as this address (send-as, aliases).",
               ("mail-account list",)),
         words=r" may not send as |\ANo such account",
     ),

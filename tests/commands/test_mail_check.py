@@ -565,3 +565,12 @@ def test_a_folder_that_is_not_there_is_all_there_is_to_say(well):
     assert (fault["where"], fault["what"]) == (missing, "there is no such control folder")
     assert fault["mend"] == f"mkdir {missing}, or name another with --etc"
     assert well.run("mail-check", "--show", "--etc", missing).returncode == os.EX_CONFIG
+
+
+def test_names_that_switchers_type_lead_to_ours(well):
+    well.set("rcpthosts", "example.org")
+    well.set("relayhost", "smtp.example.net")
+    assert faults(well) == [
+        f"{well.etc}/rcpthosts: is a name of qmail's: here it is relay-domains",
+        f"{well.etc}/relayhost: is a name of Postfix's: here it is routes",
+    ]

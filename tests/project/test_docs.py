@@ -119,6 +119,23 @@ def test_pages_are_clean(page: Path) -> None:
     assert not faults
 
 
+@pytest.mark.skipif(not shutil.which("mandoc"), reason="needs mandoc")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_escape_is_left_on_a_page(page: Path) -> None:
+    shown = subprocess.run(
+        ["mandoc", "-T", "ascii", str(page)], capture_output=True, text=True, check=True
+    ).stdout
+    assert not re.search(r"\\[e(&]", re.sub(".\b", "", shown)), page.name
+
+
+def test_completion_covers_every_command() -> None:
+    script = (ROOT / "examples/completion.sh").read_text()
+    named = set(re.findall(r"[a-z0-9]+(?:-[a-z]+)?", script[script.index("for command in") :]))
+    completed = {name for name in COMMANDS if command_of(name) is not None}
+    assert completed <= named
+    assert (set(COMMANDS) & named) == completed
+
+
 def test_pages_name_only_pages_that_exist() -> None:
     ours = {page.name for page in PAGES}
     for page in PAGES:

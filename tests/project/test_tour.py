@@ -51,6 +51,46 @@ def test_the_session_by_hand_ends_with_the_message(tmp_path: Path) -> None:
     assert "delivered id=" in result.stderr
 
 
+def test_the_way_to_run_it_leaves_nothing_to_mend_but_what_a_test_lacks(tmp_path: Path) -> None:
+    """README, "Run it": the control folder it makes, with stubs for what only a host can do."""
+    readme = (ROOT / "README.md").read_text()
+    block = readme[
+        readme.index("    useradd --system") : readme.index("    cd /opt/mailtools/share")
+    ]
+    for real, here in (
+        ("/etc/mailtools", f"{tmp_path}/etc"), ("/var/spool/mailtools", f"{tmp_path}/spool"),
+        ("/srv/mail", f"{tmp_path}/mail"), ("install -d -o mail -g mail", "install -d"),
+        ("echo vmail", "id -un"), ("mail-check ", "mail-check --no-dns || : "),
+    ):  # fmt: skip
+        assert real in block, real
+        block = block.replace(real, here)
+    stubs = tmp_path / "stubs"
+    stubs.mkdir()
+    for name in ("useradd", "chgrp"):
+        (stubs / name).write_text("#!/bin/sh\n")
+        (stubs / name).chmod(0o755)
+    environ = {
+        "PATH": f"{stubs}:{ROOT / 'bin'}:{os.path.dirname(sys.executable)}:{os.environ['PATH']}",
+        "MAILTOOLS_ETC": f"{tmp_path}/etc", "MAILTOOLS_SPOOL": f"{tmp_path}/spool",
+    }  # fmt: skip
+    result = subprocess.run(
+        ["sh", "-e", "-c", block], input="secret\n",
+        capture_output=True, text=True, env=environ, check=False, timeout=60,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    found = [line for line in result.stdout.splitlines() if line.startswith("fault")]
+    assert [line for line in found if "/etc/ssl/mail/" not in line and " free" not in line] == []
+
+
+def test_the_units_that_readme_names_are_there() -> None:
+    readme = (ROOT / "README.md").read_text()
+    units = {path.name for path in (ROOT / "examples/systemd").iterdir()}
+    (copied,) = re.findall(r"^    cp (.*) /etc/systemd/system/$", readme, re.M)
+    chosen = {unit for name in copied.split() for unit in units if unit.startswith(name[:-1])}
+    (enabled,) = re.findall(r"^    systemctl enable --now (.*)$", readme, re.M)
+    assert {name if "." in name else f"{name}.service" for name in enabled.split()} <= chosen
+
+
 def without_commands(tmp_path: Path) -> subprocess.CompletedProcess[str]:
     """Run the tour of a checkout that has no .venv, on a host that has next to nothing."""
     clone, path = tmp_path / "clone", tmp_path / "path"

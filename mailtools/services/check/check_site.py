@@ -12,6 +12,7 @@ from mailtools.mail.address import Address, parse_domain
 from mailtools.services.access.account_line import Account
 from mailtools.services.access.accounts import Accounts
 from mailtools.services.check.finding import Finding, complaints, fault, said, warning
+from mailtools.services.check.foreign import FOREIGN
 from mailtools.services.local.directory import POSTMASTER, Directory
 
 OURS = ("app-passwords",)  # files of the control folder that are no settings
@@ -44,6 +45,11 @@ def control_folder(folder: str, known: Collection[str]) -> Iterator[Finding]:
         if name in known or name in OURS or name[0] in ".#" or os.path.isdir(path):
             continue
         if name.endswith((*_BESIDE, *_KEYS)):
+            continue
+        if name in FOREIGN:
+            whose, ours = FOREIGN[name]
+            mend = f"say it in {os.path.join(folder, ours)}; see mailtools-switching(7)"
+            yield fault(path, f"is a name of {whose}'s: here it is {ours}", mend)
             continue
         near = _nearest(name, known)
         if near:

@@ -13,7 +13,6 @@ pytestmark = pytest.mark.skipif(not shutil.which("doveadm"), reason="needs Dovec
 # What no mechanism of ours, or nobody at all, can check a password by.
 NOT_OURS = frozenset(
     (
-        "CRAM-MD5",
         "DIGEST-MD5",
         "OTP",
         "SKEY",
@@ -21,7 +20,6 @@ NOT_OURS = frozenset(
         "LANMAN",
         "NTLM",
         "NT",
-        "HMAC-MD5",
         "APOP",
         "PLAIN-MD4",
         "PLAIN-TRUNC",
@@ -47,12 +45,12 @@ def listed() -> list[str]:
 def test_every_scheme_of_dovecot_is_ours_or_known_not_to_be() -> None:
     if not listed():
         pytest.skip("this doveadm lists no schemes")
-    strange = {name for name in listed() if name not in schemes.KNOWN} - NOT_OURS
+    strange = {name for name in listed() if not schemes.known(f"{{{name}}}x")} - NOT_OURS
     assert not strange
 
 
 @pytest.mark.parametrize("password", ["hunter2", "pass wörd: {x}"])
-@pytest.mark.parametrize("scheme", sorted(schemes.KNOWN))
+@pytest.mark.parametrize("scheme", sorted({*schemes.KNOWN, "HMAC-MD5"}))
 def test_what_doveadm_made_is_checked(scheme: str, password: str) -> None:
     rounds = ("-r", SLOW[scheme]) if scheme in SLOW else ()
     secret = doveadm("-s", scheme, "-p", password, *rounds)

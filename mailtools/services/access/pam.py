@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 
 from mailtools.errors import AuthTrouble
 
 _SUCCESS, _BUF_ERR, _CONV_ERR = 0, 5, 19
 _REFUSED = frozenset((6, 7, 10, 11, 12, 13, 17))
 """PERM_DENIED, AUTH_ERR, USER_UNKNOWN, MAXTRIES, NEW_AUTHTOK_REQD, ACCT_EXPIRED, CRED_ERR."""
+_NOT_TOLD = 9  # AUTHINFO_UNAVAIL
 _ECHO_OFF, _ECHO_ON = 1, 2  # kinds of questions
 _RHOST = 4  # PAM_RHOST
 _SILENT = 0x8000
@@ -67,6 +69,8 @@ def ask(service: str, login: str, password: str, address: str) -> bool:
     finally:
         words = _words(handle, code)
         library.pam_end(handle, code)
+    if code == _NOT_TOLD and os.geteuid():
+        words += ": is this server's user in the group of /etc/shadow, where pam_unix is asked?"
     if code != _SUCCESS and code not in _REFUSED:
         raise AuthTrouble(detail=f"PAM service {service} could not tell: {words}")
     return bool(code == _SUCCESS)

@@ -26,6 +26,7 @@ DIGESTS = {  # scheme: hashlib's name, whether a salt follows the digest
 }
 KNOWN = PLAIN | CRYPT | ARGON | {*DIGESTS, *HASHES, "PBKDF2", CRAM}
 _des = re.compile(r"[./0-9A-Za-z]{13}")
+_SAME = {"HMAC-MD5": CRAM}  # Dovecot's old name for it
 _ENCODINGS = ("HEX", "B64", "BASE64")
 
 
@@ -35,7 +36,7 @@ def split(secret: str) -> tuple[str, str, str]:
     scheme, dot, encoding = name[1:].upper().partition(".")
     if name[:1] != "{" or not brace or not scheme or (dot and encoding not in _ENCODINGS):
         return "CRYPT", "", secret
-    return scheme, encoding, rest
+    return _SAME.get(scheme, scheme), encoding, rest
 
 
 def known(secret: str) -> bool:

@@ -149,7 +149,7 @@ def _permissions(config: Config, queue: str) -> Iterator[Finding]:
     keys = {config.path("tls-key"), *(key for _, _, key in named_chains(config))} - {""}
     reader = _reader(queue)
     yield from check_access.modes([config.folder, *files], [*secrets, *keys], reader)
-    yield from check_access.settings(files, reader)
+    yield from check_access.settings(sorted({*files, *secrets}), reader)
     yield from check_access.keys(sorted(keys), reader)
 
 

@@ -1,5 +1,6 @@
 """mail-account: the accounts file, edited whole and safely."""
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from mailtools.errors import NoSuchMailbox, Usage
 from mailtools.services.access import account_list, passwords
 from mailtools.services.access.account_book import LOCKED, AccountBook
 from mailtools.services.access.accounts import Accounts
+from mailtools.services.access.become import owner_of
+from mailtools.services.access.text_file import OURS_ALONE, Rights
 
 _ALLOWED = {  # verb: names it takes, options it takes
     "add": (
@@ -63,7 +66,8 @@ def main(etc: str, spool: str, verb: str, names: tuple[str, ...], **options: str
         if value and option not in allowed:
             raise Usage(f"{verb} takes no --{option.replace('_', '-')}")
     config = Config(etc)
-    book = AccountBook(f"{etc}/accounts", config.line("maildir"), mailbox_owner(config))
+    owner, new = mailbox_owner(config), _readers(f"{spool}/queue")
+    book = AccountBook(f"{etc}/accounts", config.line("maildir"), owner, new)
     site = _Site(book, accounts_of(config, state=f"{spool}/accounts"))
     config.check()
     counts = {"list": (0,), "app-password": (2, 3)}.get(verb, (1,))
@@ -73,6 +77,12 @@ def main(etc: str, spool: str, verb: str, names: tuple[str, ...], **options: str
         "add": _add, "passwd": _passwd, "remove": _remove, "list": _list, "app-password": _app,
     }  # fmt: skip
     actions[verb](site, *names, **options)
+
+
+def _readers(queue: str) -> Rights:
+    """Say who may read a new file of secrets: the owner of the queue too, whom servers become."""
+    uid, gid = owner_of(queue) if os.geteuid() == 0 else (0, 0)
+    return Rights(0, gid, 0o640) if uid else OURS_ALONE
 
 
 def _add(site: _Site, login: str, **options: str) -> None:

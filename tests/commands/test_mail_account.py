@@ -2,6 +2,8 @@
 
 import json
 import os
+import pwd
+import shutil
 
 import pytest
 
@@ -138,3 +140,18 @@ def test_a_maildir_made_by_root_is_the_users(site, account):
         assert (path.stat().st_uid, path.stat().st_gid) == (65534, 65534)
     assert home.parent.stat().st_uid == 0
     assert home.parent.stat().st_mode & 0o055 == 0o055
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_the_owner_of_the_queue_may_read_what_root_makes(site, account, path):
+    owner = pwd.getpwnam("games")
+    shutil.chown(site.spool, "games", "games")
+    account("add", "bob", "--no-password")
+    assert account("app-password", "add", "bob", "phone").returncode == 0
+    for file in (path, site.etc / "app-passwords"):
+        about = file.stat()
+        assert (about.st_uid, about.st_gid, about.st_mode & 0o777) == (0, owner.pw_gid, 0o640)
+    path.chmod(0o600)
+    (site.etc / "app-passwords").unlink()
+    account("app-password", "add", "bob", "tablet")
+    assert (site.etc / "app-passwords").stat().st_mode & 0o777 == 0o600

@@ -115,7 +115,7 @@ def test_the_secret_does_not_show_the_password(store, tmp_path):
     text = (tmp_path / "app-passwords").read_text()
     assert password not in text
     assert password.replace("-", "") not in text
-    assert (tmp_path / "app-passwords").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "app-passwords").stat().st_mode & 0o007 == 0
 
 
 def test_all_faults_of_the_file_come_at_once(accounts, store, tmp_path):
@@ -127,3 +127,12 @@ def test_all_faults_of_the_file_come_at_once(accounts, store, tmp_path):
     assert [line.split(":")[1] for line in caught.value.detail.split("\n")] == ["1", "2", "2", "2"]
     with pytest.raises(AuthTrouble):
         accounts.authenticate("bob", "not main")
+
+
+def test_a_file_that_cannot_be_read_puts_off_only_who_may_need_it(accounts, store, tmp_path):
+    (tmp_path / "app-passwords").mkdir()  # as good as one of root's, for root too
+    assert "PLAIN" in accounts.mechanisms()
+    assert opens(accounts, "main")
+    with pytest.raises(AuthTrouble) as caught:
+        opens(accounts, "another")
+    assert "cannot read" in caught.value.detail

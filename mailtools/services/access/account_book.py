@@ -19,12 +19,19 @@ LOCKED = "!"
 class AccountBook:
     """The accounts file of a site, for those who change it."""
 
-    def __init__(self, path: str, maildir: str, owner: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        maildir: str,
+        owner: tuple[int, int] | None = None,
+        new: text_file.Rights = text_file.OURS_ALONE,
+    ) -> None:
         """Name the file, which need not exist, and the Maildir of accounts that name none.
 
-        `owner` is the uid and gid of such accounts; None where there is no such owner.
+        `owner` is the uid and gid of such accounts; None where there is no such owner. A `new` file
+        gets these rights.
         """
-        self.path = path
+        self.path, self._new = path, new
         self._maildir = maildir
         self._owner = owner or NOBODY
 
@@ -113,7 +120,7 @@ class AccountBook:
     def _write(self, lines: list[str]) -> None:
         self._read(lines)
         disk.make_directory(os.path.dirname(os.path.abspath(self.path)), 0o755, sync=True)
-        text_file.rewrite(self.path, lines)
+        text_file.rewrite(self.path, lines, self._new)
 
 
 def make_maildir(account: Account) -> bool:

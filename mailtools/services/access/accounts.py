@@ -82,6 +82,7 @@ class Accounts:
             self._app_passwords = AppPasswords(
                 os.path.join(os.path.dirname(self.path), "app-passwords") if self.path else "",
                 self.state and f"{self.state}/used",
+                self.path,
             )
         return self._app_passwords
 

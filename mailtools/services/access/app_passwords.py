@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from mailtools.errors import AuthTrouble, Failure, Misconfigured, SystemTrouble, Usage
+from mailtools.errors import AuthTrouble, Failure, Misconfigured, Usage
 from mailtools.services.access import passwords, schemes, text_file
 from mailtools.services.access.become import acting_for
 from mailtools.services.access.networks import contains, is_network
@@ -72,10 +72,13 @@ class AppPassword(NamedTuple):
 class AppPasswords:
     """The app passwords of a site."""
 
-    def __init__(self, path: str, last_use: str = "") -> None:
-        """Name the file ("" for none) and the folder to note uses in ("": nowhere)."""
+    def __init__(self, path: str, last_use: str = "", accounts: str = "") -> None:
+        """Name the file ("" for none) and the folder to note uses in ("": nowhere).
+
+        Who may read `accounts` may read a new file of them.
+        """
         self.path = path
-        self._last_use = last_use
+        self._last_use, self._accounts = last_use, accounts
 
     def everything(self) -> list[AppPassword]:
         """Read the file; raise Misconfigured with all its faults."""
@@ -178,10 +181,12 @@ class AppPasswords:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise SystemTrouble(detail=f"cannot read {self.path}: {error.strerror}") from error
+            raise Misconfigured(detail=f"cannot read {self.path}: {error.strerror}") from error
 
     def _write(self, lines: list[str]) -> None:
-        text_file.rewrite(self.path, [line for line in lines if line])
+        like = text_file.rights_of(self._accounts) if self._accounts else None
+        new = like._replace(mode=like.mode & 0o660) if like else text_file.OURS_ALONE
+        text_file.rewrite(self.path, [line for line in lines if line], new)
 
     def _use_file(self, one: AppPassword) -> str:
         return os.path.join(self._last_use, f"{one.login.lower()}:{one.name}")

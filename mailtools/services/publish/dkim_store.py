@@ -96,7 +96,7 @@ class DkimStore:
             after = changes.get(line, line) if isinstance(line, KeyLine) else line
             if after is not None:
                 texts.append(str(after))
-        text_file.rewrite(self._path, [*texts, *map(str, new)], 0o644)
+        text_file.rewrite(self._path, [*texts, *map(str, new)], text_file.Rights(mode=0o644))
         for line, after in changes.items():
             if after is None:
                 disk.remove(key_path(self._etc, line), sync=True)

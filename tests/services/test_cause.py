@@ -1,9 +1,12 @@
 """The class of a refusal: what peers say in the wild, and what we say ourselves."""
 
+from pathlib import Path
+
 import pytest
 
 from mailtools.mail.report import DELAYED, DELIVERED, FAILED, Report
-from mailtools.services.why.cause import cause_of, helps
+from mailtools.services.why.cause import helps
+from mailtools.services.why.report_cause import cause_of
 
 SAID = "mx.example.net[192.0.2.9]:25 said "
 
@@ -58,6 +61,26 @@ def test_each_class(status: str, text: str, kind: str, whose: str) -> None:
     cause = cause_of(Report("bob@example.net", action, status, text))
     assert cause
     assert (cause.kind, cause.whose) == (kind, whose)
+
+
+REPLIES = (Path(__file__).parent / "replies.txt").read_text().splitlines()
+IN_THE_WILD = [tuple(line.split("\t")) for line in REPLIES if not line.startswith("#")]
+
+
+@pytest.mark.parametrize(("kind", "status", "said"), IN_THE_WILD)
+def test_what_is_said_in_the_wild(kind: str, status: str, said: str) -> None:
+    action = FAILED if said.startswith("5") else DELAYED
+    cause = cause_of(Report("bob@example.net", action, status, SAID + said))
+    assert cause
+    assert cause.kind == kind
+
+
+def test_a_mailbox_that_is_not_known_for_now_is_not_said_to_be_missing() -> None:
+    text = SAID + "450 4.2.1 mailbox temporarily disabled"
+    cause = cause_of(Report("bob@example.net", DELAYED, "4.2.1", text))
+    assert cause
+    assert (cause.kind, cause.whose) == ("address", "theirs")
+    assert "for now" in cause.says
 
 
 @pytest.mark.parametrize(

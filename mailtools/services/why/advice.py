@@ -5,7 +5,8 @@ from __future__ import annotations
 from mailtools.errors import BadAddress
 from mailtools.mail.address import ascii_domain
 from mailtools.services.why import story
-from mailtools.services.why.cause import OURS, SENDERS, Cause, cause_of, helps
+from mailtools.services.why.cause import OURS, SENDERS, Cause, helps
+from mailtools.services.why.report_cause import cause_of
 from mailtools.services.why.story import JUNKED, JUNKED_BY, Story
 from mailtools.store.destinations import Silence
 from mailtools.store.journal import HELD, Turn, way_of

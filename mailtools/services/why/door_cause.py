@@ -109,7 +109,7 @@ _HERE = Cause("here", OURS, "Something failed here; it may come again.", (_CHECK
 def cause_of_refusal(one: Refusal) -> Cause:
     """Give the class of a refusal at the door."""
     rules = _LOGIN if one.at == "login" else _RULES
-    found = first_of(rules, one.status, one.text, spoken=False)
+    found = first_of(rules, one.status, one.text)
     if found:
         return found
     return _HERE if one.status.startswith("4.3") else _PROGRAM

@@ -1,10 +1,12 @@
 """ARC: seals of ours verify, a change breaks them, and only trusted handlers are believed."""
 
+from functools import cache
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailtools.mail.fields import split_message
+from mailtools.mail.fields import fields, split_message
 from mailtools.net.dns import Answer
 from mailtools.trust.arc import read_chain, verify_message_chain
 from mailtools.trust.arc_seal import seal
@@ -98,6 +100,89 @@ def test_a_change_breaks_the_chain(old, new):
     assert old in message
     found = verify_message_chain(message.replace(old, new), lookup, NOW)
     assert (found.result, bool(found.problem)) == ("fail", True)
+
+
+def of_set(number, key):
+    """Find a field of the chain that `two` makes, with its line end."""
+    return next(
+        field.raw
+        for field in fields(two())
+        if field.key == key and b"i=%d;" % number in field.raw.partition(b":")[2][:5]
+    )
+
+
+@cache
+def two():
+    return sealed(sealed(MESSAGE, "d1.test"), "d2.test")
+
+
+AAR, AMS, SEAL = b"arc-authentication-results", b"arc-message-signature", b"arc-seal"
+
+
+@pytest.mark.parametrize(
+    ("number", "key", "change", "problem"),
+    [
+        (1, SEAL, lambda raw: b"", "arc-seal with i=1 is missing"),
+        (1, AMS, lambda raw: b"", "arc-message-signature with i=1 is missing"),
+        (1, AAR, lambda raw: b"", "arc-authentication-results with i=1 is missing"),
+        (2, SEAL, lambda raw: b"", "arc-seal with i=2 is missing"),
+        (2, SEAL, lambda raw: raw + raw, "two ARC-Seal with i=2"),
+        (1, AAR, lambda raw: raw + raw, "two ARC-Authentication-Results with i=1"),
+        (2, AMS, lambda raw: raw.replace(b"i=2", b"i=0"), "no number of 1 to 50"),
+        (2, AMS, lambda raw: raw.replace(b"i=2", b"i=51"), "no number of 1 to 50"),
+        (2, AMS, lambda raw: raw.replace(b"i=2", b"i=02"), "no number of 1 to 50"),
+        (2, SEAL, lambda raw: raw.replace(b"i=2;", b""), "no number of 1 to 50"),
+        (2, AAR, lambda raw: raw.replace(b"i=2;", b"i=two;"), "no number of 1 to 50"),
+        (2, AAR, lambda raw: raw.replace(b"i=2;", b""), "no number of 1 to 50"),
+        (2, SEAL, lambda raw: raw.replace(b"i=2", b"i=3"), "is missing"),
+        (2, SEAL, lambda raw: raw.replace(b"cv=pass", b"cv=none"), "i=2 says cv=none"),
+        (2, SEAL, lambda raw: raw.replace(b"cv=pass", b"cv=fine"), "i=2 says cv=fine"),
+        (2, SEAL, lambda raw: raw.replace(b"cv=pass;", b""), "cv= is missing"),
+        (2, SEAL, lambda raw: raw.replace(b"cv=pass", b"cv=fail"), "found it broken"),
+        (2, SEAL, lambda raw: raw.replace(b"cv=", b"h=from; cv="), "h= is not allowed"),
+        (2, SEAL, lambda raw: raw.replace(b"d=d2.test", b"d=d2.test; d=d3.test"), "twice"),
+        (2, SEAL, lambda raw: raw.replace(b"d=d2.test", b"d=d2..test"), "d= is no domain"),
+        (2, SEAL, lambda raw: raw.replace(b"t=", b"t=x"), "t= is no time"),
+        (2, SEAL, lambda raw: raw.replace(b"b=", b"b=!"), "bad base64"),
+        (2, SEAL, lambda raw: raw.replace(b"ed25519-sha256", b"rsa-md5"), "no algorithm"),
+        (2, AMS, lambda raw: raw.replace(b"bh=", b"x="), "bh= is missing"),
+        (2, AMS, lambda raw: raw.replace(b"s=s1", b"x=s1"), "s= is missing"),
+        (2, AMS, lambda raw: raw.replace(b"\th=", b"\tl=3; h="), "l= leaves part"),
+        (2, AMS, lambda raw: raw.replace(b"\th=", b"\th=arc-seal:"), "h= names arc-seal"),
+        (2, AMS, lambda raw: raw.replace(b"relaxed/relaxed", b"nowsp/simple"), "no canonical"),
+        (2, AMS, lambda raw: raw.replace(b"relaxed/relaxed", b"simple/simple"), "changed"),
+        (2, AAR, lambda raw: raw.replace(b"dmarc", b"spf"), "the seal with i=2"),
+        (1, AAR, lambda raw: raw.replace(b"dmarc", b"spf"), "the seal with i=1"),
+        (2, AMS, lambda raw: raw.replace(b"s=s1", b"s=s2"), "header was changed"),
+    ],
+)  # fmt: skip
+def test_rules_of_a_set(number, key, change, problem):
+    before = of_set(number, key)
+    after = change(before)
+    assert after != before
+    found = verify_message_chain(two().replace(before, after), lookup, NOW)
+    assert found.result == "fail"
+    assert problem in found.problem
+
+
+def test_where_the_fields_of_a_chain_stand_is_their_own_affair():
+    parts = [of_set(number, key) for number in (1, 2) for key in (SEAL, AAR, AMS)]
+    rest = two()
+    for part in parts:
+        rest = rest.replace(part, b"")
+    folded = [part.replace(b"; ", b";\n\t ") if b"Seal" in part else part for part in parts]
+    assert folded != parts
+    for order in (parts, parts[::-1], parts[1::2] + parts[::2], folded):
+        found = verify_message_chain(b"".join(order) + rest, lookup, NOW)
+        assert found.result == "pass", found.problem
+
+
+@pytest.mark.parametrize("record", ["v=DKIM1; k=ed25519; p=", "v=DKIM1; k=rsa; p=x", "none", None])
+def test_a_key_that_proves_nothing(zone, record):
+    names = {f"s1._domainkey.{name}": {"TXT": [KEY.record()]} for name in ("d1.test", "d2.test")}
+    assert verify_message_chain(two(), zone(names), NOW).result == "pass"
+    names["s1._domainkey.d1.test"] = {"TXT": [record] if record else []}
+    assert verify_message_chain(two(), zone(names), NOW).result == "fail"
 
 
 def test_a_change_on_the_way_shows_in_the_oldest_pass():

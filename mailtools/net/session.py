@@ -1,6 +1,7 @@
 """A session: who the peer is, and what runs over its stream; whoever launched it."""
 
 import socket
+import struct
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ class Peer(NamedTuple):
     `local` is our own address and port of the connection, where there is one. `tls` says of the
     TLS that a proxy in front of us ended what a log or a trace field may say, "" for none. `probe`
     is a proxy that speaks for itself, or a listener that plays a session: third parties do not hear
-    of it.
+    of it. `user` is the user of this host at the other end of a Unix socket, as the kernel has it.
     """
 
     address: str = ""
@@ -24,6 +25,7 @@ class Peer(NamedTuple):
     local_port: int = 0
     tls: str = ""
     probe: bool = False
+    user: str = ""
 
     def __str__(self) -> str:
         """The address for logs."""
@@ -61,8 +63,25 @@ def peer_of(
     address = environ.get("TCPREMOTEIP") or environ.get("REMOTE_ADDR") or ""
     port = environ.get("TCPREMOTEPORT") or environ.get("REMOTE_PORT") or ""
     return Peer(
-        _plain(address), int(port) if port.isdigit() else 0, environ.get("TCPREMOTEHOST", "")
+        _plain(address),
+        int(port) if port.isdigit() else 0,
+        environ.get("TCPREMOTEHOST", ""),
+        user="" if address or sock is None else _user_of(sock),
     )
+
+
+def _user_of(sock: socket.socket) -> str:
+    import pwd  # only for Unix sockets
+
+    try:
+        told = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        _, uid, _ = struct.unpack("3i", told)
+    except OSError:
+        return ""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return str(uid)
 
 
 def _plain(address: str) -> str:

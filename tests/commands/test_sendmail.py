@@ -1,6 +1,7 @@
 """sendmail as a process: what is in the queue afterwards, and what the caller is told."""
 
 import os
+import pwd
 import re
 import subprocess
 import sys
@@ -222,6 +223,10 @@ def test_a_stranger_gives_mail_to_the_submit_service(site, stranger):
     (path,) = entry.envelope.forward_paths
     assert path.address == "carol@example.net"
     assert path.parameters["NOTIFY"] == "NEVER"
+    # The kernel says who it was, whatever he says of himself.
+    who = pwd.getpwuid(stranger.who.get("user", os.geteuid())).pw_name
+    assert entry.envelope.client == f"local {who}"
+    assert f"(local, from user {who})".encode() in entry.message()
     assert b"\nSubject: hello\n" in entry.message()
 
 

@@ -49,6 +49,7 @@ def test_protocols_are_those_of_the_registry(
         ({"peer_name": "c.example.net"}, "client.example.com (c.example.net [192.0.2.7])"),
         ({"address": "2001:db8::7"}, "client.example.com ([IPv6:2001:db8::7])"),
         ({"address": ""}, "client.example.com (local)"),
+        ({"address": "", "peer_name": "bob"}, "client.example.com (local, from user bob)"),
         ({"address": "", "hello": ""}, "localhost (local)"),
         ({"hello": ""}, "unknown ([192.0.2.7])"),
     ],

@@ -14,7 +14,7 @@ class Hop(NamedTuple):
     address: str
     """The peer's IP address; "" where there is no network between."""
     peer_name: str
-    """The peer's DNS name; "" where it is not known."""
+    """The peer's DNS name, or the user of this host; "" where it is not known."""
     here: str
     """Our name."""
     protocol: str
@@ -57,6 +57,7 @@ def _from(hop: Hop) -> str:
     # Extended-Domain of RFC 5321 4.4: what the peer said, and in the comment what we saw.
     name = hop.hello or "unknown"
     if not hop.address:
-        return f"{name} (local)" if hop.hello else "localhost (local)"
+        who = f"local, from user {hop.peer_name}" if hop.peer_name else "local"
+        return f"{name} ({who})" if hop.hello else f"localhost ({who})"
     literal = f"[IPv6:{hop.address}]" if ":" in hop.address else f"[{hop.address}]"
     return f"{name} ({hop.peer_name} {literal})" if hop.peer_name else f"{name} ({literal})"

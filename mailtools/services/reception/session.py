@@ -270,12 +270,13 @@ class Reception:
             parameters = {**parameters, "BODY": "8BITMIME"}
         if self._relay_client or self._account is not None:
             parameters = {**parameters, SUBMITTED: ""}
-        client = f"{peer.address or 'local'} {self._hello}".rstrip()
+        client = f"{peer.address or 'local'} {self._hello if peer.address else peer.user}".rstrip()
         envelope = Envelope(reverse_path, tuple(self._paths.values()), parameters, client)
         account = self._account
         hop = self._hop(utf8="SMTPUTF8" in parameters)
         facts: dict[str, object] = {
             "client": str(peer),
+            "local_user": peer.user or None,
             "helo": self._hello or None,
             "protocol": hop.protocol,
             "user": account.name if account else None,
@@ -316,7 +317,7 @@ class Reception:
         return Hop(
             hello="" if hidden else self._hello,
             address="" if hidden else peer.address,
-            peer_name="" if hidden else name,
+            peer_name="" if hidden else (name if peer.address else peer.user),
             here=policy.me,
             protocol=protocol_name(
                 self._verb, secure=self.secure, identified=account is not None, utf8=utf8

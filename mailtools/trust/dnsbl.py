@@ -47,6 +47,10 @@ class Hit(NamedTuple):
     list: DnsList
     answers: tuple[str, ...]
 
+    def __str__(self) -> str:
+        """What it says, for people."""
+        return f"{self.list.zone} says {', '.join(self.answers)}, weight {self.list.weight}"
+
 
 class DnsblVerdict(NamedTuple):
     """What all lists say together."""

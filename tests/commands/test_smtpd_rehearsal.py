@@ -42,6 +42,24 @@ def judging(site: Site) -> Iterator[Site]:
         yield site
 
 
+def test_what_a_list_says_is_told_in_words(judging: Site) -> None:
+    zone = {
+        "7.2.0.192.black.test": {"A": ["127.0.0.2"]},
+        "example.net": {"TXT": ['"v=spf1 -all exp=why.example.net"'], "A": ["192.0.2.8"]},
+        "why.example.net": {"TXT": ['"not %{i}"']},
+    }
+    judging.set("dnsbl", "black.test*3", "other.test*-1")
+    with DnsServer(zone) as dns:
+        judging.set("resolver", dns.at)
+        done = judging.run(
+            "smtpd-accept", "--pretend-from", "192.0.2.7:mail.example.net", input=dialog()
+        )
+    told = done.stderr.decode().splitlines()
+    assert "lists: score 3" in told
+    assert "lists: black.test says 127.0.0.2, weight 3" in told
+    assert 'spf: fail for example.net the domain says: "not 192.0.2.7"' in told
+
+
 def test_the_verdicts_are_told_and_nothing_stays(judging: Site) -> None:
     before = tree(judging.spool)
     done = judging.run(

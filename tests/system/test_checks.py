@@ -371,6 +371,13 @@ def test_complaints_come_in_where_others_are_refused(strict: Site, why: str) -> 
         with client(server, BAD, hello) as smtp:
             code, said = sent(smtp, sender, message(author), to)
             assert (code == 250) is (to in OPEN), f"{to}: {code} {said}"
+    if why in ("DMARC reject", "quarantine", "two authors"):
+        (line,) = {
+            line.partition("action=")[2]
+            for line in (server.log_line("judged ") for _ in ("bob", *OPEN))
+            if "action=accept" in line
+        }
+        assert line == 'accept reason="its recipient takes all mail"'
 
 
 def test_a_complaint_from_nobody_is_for_one(strict: Site) -> None:

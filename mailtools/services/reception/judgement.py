@@ -138,7 +138,9 @@ class Judged:
             self._examination.update(b"".join(self._kept.read()).replace(b"\r\n", b"\n"))
         now, spf = belief.clock(), case.spf()
         verdicts = self._examination.judge(spf, belief.patient(), int(now), case.envelope)
-        decision = ACCEPT if case.open else self._astray() or decide(belief, verdicts, spf)
+        decision = self._astray() or decide(belief, verdicts, spf)
+        if case.open and decision.action != "accept":
+            decision = Decision("accept", OPEN)
         if belief.enforce and decision.refusal:
             from mailtools.services.reception.intake import message_id  # loaded by now
 
@@ -223,7 +225,7 @@ class Judged:
             spf,
             verdicts,
             decision.action,
-            OPEN if case.open and belief.enforce else decision.reason,
+            decision.reason,
             verdicts.arc.vouches(verdicts.dmarc.author, belief.arc_trusted),
         )
         for data in (belief.reports, belief.failures):

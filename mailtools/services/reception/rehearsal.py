@@ -98,7 +98,8 @@ class Rehearsed:
         stranger = self._stranger
         if stranger is not None and not self._reception.trusted:
             spf = stranger.spf(self._hello, str(reverse_path) if reverse_path else "")
-            said = (spf.result, f"for {spf.domain}", spf.problem, spf.explanation)
+            reason = f'the domain says: "{spf.explanation}"' if spf.explanation else ""
+            said = (spf.result, f"for {spf.domain}", spf.problem, reason)
             self._tell(f"spf: {' '.join(filter(None, said))}")
 
     def rcpt(self, forward_path: Address, parameters: dict[str, str]) -> None:

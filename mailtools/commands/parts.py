@@ -6,6 +6,7 @@ import os
 import pwd
 from typing import TYPE_CHECKING
 
+from mailtools.config import Config
 from mailtools.errors import BadAddress
 from mailtools.mail.address import ascii_domain, parse_domain
 from mailtools.services.access.accounts import Accounts
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from ssl import SSLContext
 
-    from mailtools.config import Config
     from mailtools.services.access.service import Door
     from mailtools.services.local.batv import Batv
     from mailtools.services.local.directory import Directory
@@ -244,6 +244,23 @@ def tls_of(
     )
     config.attempt(certificates.context)  # what is wrong with it is said now
     return certificates.context
+
+
+def tls_stamp(etc: str) -> object:
+    """Give what is another when a certificate or key was renewed: which files, and how they are."""
+    config = Config(etc)
+    chains = (("", config.path("tls-certificate"), config.path("tls-key")), *named_chains(config))
+    files = {path for _, *paths in chains for path in paths if path}
+    files.add(config.path("tls-clients"))
+    return frozenset((path, _as_it_is(path)) for path in files)
+
+
+def _as_it_is(path: str) -> tuple[int, ...]:
+    try:
+        about = os.stat(path)
+    except OSError:
+        return ()
+    return about.st_mtime_ns, about.st_ino, about.st_size
 
 
 def named_chains(config: Config) -> list[tuple[str, str, str]]:

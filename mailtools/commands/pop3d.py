@@ -6,7 +6,7 @@ import click
 
 from mailtools import log
 from mailtools.cli import command, etc_option, listen_options, spool_option
-from mailtools.commands.parts import door_of
+from mailtools.commands.parts import door_of, tls_stamp
 from mailtools.config import Config
 from mailtools.net.serve import serve
 from mailtools.net.session import Session
@@ -35,6 +35,7 @@ def main(
         refuse=refusal,
         note=log.event,
         preload=preload,
+        stamp=partial(tls_stamp, etc),
         warm=b"CAPA\r\n",
     )
 

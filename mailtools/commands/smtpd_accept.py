@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +16,7 @@ from mailtools.commands.parts import (
     networks_of,
     relay_domains_of,
     tls_of,
+    tls_stamp,
 )
 from mailtools.config import Config
 from mailtools.errors import Usage
@@ -110,6 +112,7 @@ def main(
         note=log.event,
         preload=preload,
         settle=settle,
+        stamp=partial(tls_stamp, etc),
         warm=b"" if quick else b"LHLO me\r\n" if lmtp else b"EHLO me\r\n",
     )
 

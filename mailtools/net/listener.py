@@ -25,6 +25,7 @@ from mailtools.net.stream import set_patience
 
 GRACE = 30.0  # seconds that sessions have to finish after SIGTERM
 PAUSE = 1.0  # seconds before a generation that died has its successor
+LOOK = 60.0  # seconds between two looks whether what was read has changed
 
 
 class Listener:
@@ -38,14 +39,16 @@ class Listener:
         *,
         limit: int,
         patience: float | None,
+        stamp: Callable[[], object] = lambda: None,
     ) -> None:
         """Take what makes the pool of a generation, and sockets that listen already.
 
         `patience` is the timeout that connections inherit, None where the sockets are not ours to
-        shut down.
+        shut down. When `stamp` gives another value than before, there is a new generation.
         """
         self._setup, self._sockets, self._note = setup, sockets, note
         self._limit, self._patience = limit, patience
+        self._stamp = stamp
         self._signals: set[int] = set()
         self._wake_in, self._wake_out = os.pipe()
         self._pipes: dict[int, int] = {}  # generation → the pipe whose end is its end
@@ -54,6 +57,7 @@ class Listener:
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; raise what the first `setup` raises."""
+        seen = self._stamp()
         pool = self._setup()
         for sock in self._sockets:
             self._take(sock)
@@ -69,11 +73,12 @@ class Listener:
             self._note("listening", address=_name(sock), limit=self._limit)
         _notify("READY=1")
         while not self._signals & {signal.SIGTERM, signal.SIGINT}:
-            if signal.SIGHUP in self._signals:
+            before, seen = seen, self._stamp()
+            if signal.SIGHUP in self._signals or seen != before:
                 self._signals.discard(signal.SIGHUP)
                 pool = self._reload(pool)
             if self._reap():
-                self._wait(None)
+                self._wait(LOOK)
             else:
                 self._begin(pool)
         self._finish()

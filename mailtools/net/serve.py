@@ -35,6 +35,7 @@ def serve(
     preload: Callable[[], None] = lambda: None,
     settle: Callable[[], None] = lambda: None,
     warm: bytes = b"",
+    stamp: Callable[[], object] = lambda: None,
 ) -> None:
     """Serve sessions in the way this process was launched; return when there are no more.
 
@@ -43,7 +44,9 @@ def serve(
     `preload` loads what sessions need later than their banner: a listener does it before it forks.
     `settle` is called between `setup` and the first session: there who serves gives up root.
     `warm` is what a listener then says to a session of its own, so that its processes share what
-    that made of the code. Raises what `setup` raises, after the peer was refused.
+    that made of the code. `stamp` is asked once a minute by a listener, which calls `setup` again
+    when it gives something new: for files that its processes may not be allowed to read. Raises
+    what `setup` raises, after the peer was refused.
     """
     handed = [] if listen else _passed_sockets() or _standard_input()
     listening = [open_listener(where) for where in listen]
@@ -61,7 +64,7 @@ def serve(
             )
 
         preload()
-        Listener(pool, listening, note, limit=limit, patience=patience).run()
+        Listener(pool, listening, note, limit=limit, patience=patience, stamp=stamp).run()
         return
     _serve_one(setup, handed[0] if handed else None, refuse, note, settle)
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from conftest import BIN, Server, Site
 
+from mailtools.commands.parts import tls_stamp
 from mailtools.mail.envelope import Envelope, decode
 
 MESSAGE = "From: alice@example.com\r\nTo: bob@example.org\r\nSubject: hello\r\n\r\ntext\r\n"
@@ -625,3 +626,15 @@ def test_the_greeting_costs_no_library_it_does_not_need() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
     assert Path(BIN / "smtpd-accept").stat().st_mode & 0o111
+
+
+def test_a_renewal_is_seen_by_the_files(mail_site: Site, authority: Any) -> None:
+    def renew() -> None:
+        mail_site.tls(authority.issue_cert("mail.example.org"))
+
+    seen = [tls_stamp(str(mail_site.etc))]
+    for change in (renew, renew, (mail_site.etc / "key.pem").unlink, renew):
+        change()
+        seen.append(tls_stamp(str(mail_site.etc)))
+        assert seen[-1] == tls_stamp(str(mail_site.etc))
+    assert len(set(seen)) == len(seen)

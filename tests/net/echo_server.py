@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mailtools.errors import Failure, Misconfigured, SystemTrouble
 from mailtools.log import event
+from mailtools.net import listener
 from mailtools.net.serve import serve
 from mailtools.net.session import Peer, Session
 from mailtools.net.stream import Stream
@@ -44,7 +45,20 @@ def refuse(failure: Failure) -> bytes:
     return f"no {failure.status}\n".encode()
 
 
+def stamp() -> object:
+    return os.stat(word_file).st_mtime_ns if "LOOK" in os.environ else None
+
+
+listener.LOOK = float(os.environ.get("LOOK", listener.LOOK))
 try:
-    serve(setup, listen=listen, limit=int(limit), refuse=refuse, note=event, settle=settle)
+    serve(
+        setup,
+        listen=listen,
+        limit=int(limit),
+        refuse=refuse,
+        note=event,
+        settle=settle,
+        stamp=stamp,
+    )
 except Failure as failure:
     sys.exit(failure.exit)

@@ -227,6 +227,17 @@ def test_hangup_reads_again_and_keeps_the_sessions(listener: Any, word: Path) ->
         one.close()
 
 
+def test_what_changes_on_disk_is_read_again_unasked(listener: Any, word: Path) -> None:
+    process, address = listener(env={**os.environ, "LOOK": "0.05"})
+    word.write_text("")
+    wait_for(process, b"reload-failed")
+    word.write_text("moin\n")
+    wait_for(process, b"reloaded")
+    sock, greeting = connect(address)
+    assert greeting[0] == b"moin"
+    sock.close()
+
+
 def test_terminate_lets_sessions_finish(listener: Any) -> None:
     process, address = listener()
     sock, _ = connect(address)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mailtools.commands.parts import batv_of
 from mailtools.errors import BadAddress, Misconfigured
 from mailtools.mail.address import ascii_domain, parse_domain
-from mailtools.net.dns import Resolver
+from mailtools.net.dns import Resolver, prepare
 from mailtools.services.access.networks import Networks, is_network
 from mailtools.services.reception.belief import Belief
 from mailtools.services.reception.client_lists import ClientLists
@@ -28,12 +28,13 @@ TIMEOUT = 3.0  # seconds for a question to one resolver: the peer waits meanwhil
 def belief_of(config: Config, *, spool: str, home: str, ready: bool) -> Belief:
     """Make the belief; faults of the settings are noted in `config`.
 
-    `ready`: processes will be forked from this one, so what is heavy is loaded now.
+    `ready`: processes will be forked from this one, or it gives up root, so all is loaded now.
     """
     if ready:
         import mailtools.trust.dkim2  # noqa: F401 - loaded by the first message that has it, else
 
         keys.prepare()
+        prepare()
     lists, threshold = lists_of(config), config.number("dnsbl-threshold")
     delay = config.seconds("greylist")
     server = config.line("resolver")

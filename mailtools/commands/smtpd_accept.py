@@ -270,7 +270,8 @@ def _belief(config: Config, queue: str, home: str, *, listener: bool) -> Belief 
         return None
     from mailtools.commands.beliefs import belief_of  # DNS and cryptography: 150 ms
 
-    return belief_of(config, spool=os.path.dirname(queue), home=home, ready=listener)
+    ready = listener or os.geteuid() == 0
+    return belief_of(config, spool=os.path.dirname(queue), home=home, ready=ready)
 
 
 def _rejects(config: Config, queue: str, directory: Directory) -> Callable[[], Rejects] | None:

@@ -23,6 +23,8 @@ import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
+import dns.rdata
+import dns.rdataclass
 import dns.rdatatype
 
 from mailtools.errors import DnsTrouble, Misconfigured
@@ -34,6 +36,8 @@ TTL_NEGATIVE_MOST = 900
 TTL_TROUBLE = 5  # so that many jobs for a broken zone do not each wait for it (RFC 9520 3.2)
 CHAIN_MOST = 8  # CNAMEs followed by further questions
 CACHE_MOST = 20_000  # answers kept
+TYPES = ("A", "AAAA", "CNAME", "DNAME", "MX", "NS", "OPT", "PTR", "RRSIG", "SOA", "TLSA", "TXT")
+"""What answers to our questions hold."""
 
 SYSTEM = "/etc/resolv.conf"
 
@@ -198,6 +202,16 @@ class Resolver:
                 self._cache.pop(key, None)
         if len(self._cache) >= CACHE_MOST:
             self._cache.clear()
+
+
+def prepare() -> None:
+    """Load what reading answers takes: dnspython does that when it meets the first of a type.
+
+    For a process that will be forked, or that may not be allowed to read Python later: dnspython
+    would then take the records for data that nobody knows.
+    """
+    for rrtype in map(dns.rdatatype.from_text, TYPES):
+        dns.rdata.get_rdata_class(dns.rdataclass.IN, rrtype)  # type: ignore[no-untyped-call]
 
 
 def reverse_name(address: str) -> str:

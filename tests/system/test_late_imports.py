@@ -20,9 +20,19 @@ from pathlib import Path
 
 import pytest
 from conftest import Site
+from dkim2_signer import instance
+from dkim2_signer import sign as sign_dkim2
+from dnsserver import DnsServer
 
 from mailtools.mail.envelope import Envelope, ForwardPath
+from mailtools.mail.fields import split_message
 from mailtools.store.queue import Queue
+from mailtools.trust.arc import Arc, ArcResult
+from mailtools.trust.arc_seal import seal
+from mailtools.trust.authres import AuthenticationResults
+from mailtools.trust.canonical import BodyHashes
+from mailtools.trust.dkim_sign import SIGNING_FORM, Signer, sign
+from mailtools.trust.keys import new_private_key
 
 RECEIVER, OWNER = "mail", "games"  # users that every Debian has
 NOTICE = """
@@ -225,3 +235,42 @@ def test_operators_commands(host: Watched) -> None:
     host.does("mail-route", "bob@example.org")
     host.does("queue-run")
     assert host.late == []
+
+
+def test_strangers(host: Watched) -> None:
+    key = new_private_key("ed25519")
+    author = {"TXT": ['"v=spf1 a mx exists:%{i}.x.bank.test include:list.test -all"']}
+    zone = {
+        "bank.test": {**author, "A": ["192.0.2.8"], "MX": ["10 bank.test."]},
+        "_dmarc.bank.test": {"TXT": ['"v=DMARC1; p=quarantine; rua=mailto:a@bank.test"']},
+        "s._domainkey.bank.test": {"TXT": [f'"{key.record()}"']},
+        "7.2.0.192.in-addr.arpa": {"PTR": ["mx.bank.test."]},
+        "7.2.0.192.black.test": {"A": ["127.0.0.2"]},
+    }
+    head = b"From: x@b\xc3\xbccher.bank.test, a@bank.test\nTo: bob@example.org\n\n"
+    first = instance(b"From: a@bank.test\nTo: bob@example.org\n\nHello\n")
+    first = sign_dkim2(first, {"s": key}, "bank.test", "a@bank.test", ["bob@example.org"], t="1")
+    header, body = split_message(first)
+    hashes = BodyHashes([SIGNING_FORM])
+    hashes.update(body)
+    signer = Signer("bank.test", "s", key)
+    header = sign(header, hashes, [signer], 1) + header
+    results = AuthenticationResults("list.test")
+    header = seal(header, hashes, signer, ArcResult(Arc.NONE), results, now=1) + header
+    host.set("checks", "mark")
+    host.set("dnsbl", "black.test")
+    host.set("greylist", "5min")
+    host.set("dmarc-reports", "yes")
+    host.set("dmarc-failure-reports", "yes")
+    host.set("xclient-clients", "127.0.0.1")
+    with DnsServer(zone) as dns:
+        host.set("resolver", dns.at)
+        server = host.listen("smtpd-accept")
+        for text in (header + b"\n" + body, head + b"x\n", TEXT):
+            with smtplib.SMTP(*server.address, timeout=30) as smtp:
+                smtp.ehlo("mx.bank.test")
+                smtp.docmd("XCLIENT", "ADDR=192.0.2.7")
+                smtp.ehlo("mx.bank.test")
+                smtp.sendmail("a@bank.test", ["bob@example.org"], text.replace(b"\n", b"\r\n"))
+    # Each DNS server's answers have a class of their own, for which dnspython looks in vain.
+    assert [line for line in host.late if "dns.rdtypes.CLASS" not in line] == []

@@ -133,6 +133,16 @@ def test_what_is_submitted_verifies_in_the_form_the_peer_takes(
     assert re.search(rb"h=from:from:to:to:cc:", re.sub(rb"\s", b"", first))
 
 
+def test_long_lines_are_signed_as_they_go(signer: Site, dns: DnsServer) -> None:
+    dkim = pytest.importorskip("dkim")
+    submit(signer.listen("smtpd-accept", "--submission"), HTML + "<p>" + "long " * 500 + "</p>\n")
+    with Taker(offers=("8BITMIME", "CHUNKING")) as taker:
+        _, _, text = relayed(signer, taker)
+    assert max(map(len, text.split(b"\n"))) <= 998
+    assert results(text, dns) == BOTH
+    assert dkim.DKIM(text.replace(b"\n", b"\r\n")).verify(idx=0, dnsfunc=answer(dns))
+
+
 def test_a_field_put_in_later_breaks_the_signature(signer: Site, dns: DnsServer) -> None:
     server = signer.listen("smtpd-accept", "--submission")
     submit(server, "From: alice@example.org\nSubject: x\n\nhello\n")

@@ -1,21 +1,25 @@
 """Which IP addresses are this host's own."""
 
+import ipaddress
 import socket
 
 
 def is_local(address: str) -> bool:
     """Tell whether connecting to an IP address would lead back to this host.
 
-    The kernel is asked by binding to it, so that addresses added later count too; 0.0.0.0 and ::
-    are this host as well.
+    The kernel is asked, so that addresses added later count too: what is here is reached from
+    itself. To bind to an address tells nothing where net.ipv4.ip_nonlocal_bind is set, as it is
+    beside HAProxy and keepalived. 0.0.0.0 and :: are this host as well.
     """
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        with socket.socket(family, socket.SOCK_DGRAM) as sock:
-            sock.bind((address, 0))
-    except OSError:
+        found = ipaddress.ip_address(address)
+    except ValueError:
         return False
-    return True
+    inner = getattr(found, "ipv4_mapped", None) or found
+    if inner.is_loopback or inner.is_unspecified:
+        return True
+    ours = source_of(address)
+    return bool(ours) and ipaddress.ip_address(ours) == found
 
 
 def source_of(address: str) -> str:

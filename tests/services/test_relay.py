@@ -25,6 +25,7 @@ from relaybench import (
 from smtpsink import Sink, Taker
 
 from mailtools.protocol.smtp.transaction import Login
+from mailtools.services.relay.route import Destination, Route
 
 # -- one exchanger after the other ----------------------------------------------------------------
 
@@ -188,6 +189,17 @@ def test_mail_to_ourselves_is_a_loop(bench: Bench) -> None:
     bench.dns.zone["example.com"] = {"MX": ["10 other.test."]}
     bench.dns.zone["other.test"] = {"A": ["127.0.0.1"]}
     ((_, action, status, _),) = bench.run("bob@example.com")
+    assert (action, status) == ("failed", "5.4.6")
+
+
+def test_an_address_literal_of_ours_is_a_loop(bench: Bench) -> None:
+    hello = "S: 220 mx\nC: EHLO relay.example.org\nS: 250 relay.example.org\n" + BYE
+    with Sink([script(hello)], host="127.0.0.9") as sink:
+        at_port = Route("127.0.0.9", sink.port)
+        destination = Destination("[127.0.0.9]", at_port)
+        bench.relay._routes.destination = lambda *_: destination  # type: ignore[method-assign]
+        ((_, action, status, _),) = bench.run("bob@[127.0.0.9]")
+        sink.check()
     assert (action, status) == ("failed", "5.4.6")
 
 

@@ -70,7 +70,7 @@ def manner_of(
         route.lmtp,
         route.implicit_tls,
         login,
-        loops=False,
+        loops=bool(destination.domain),  # an address literal may be one of ours
         ignored=left_out,
         source=source,
         quick=route.quick,

@@ -58,7 +58,7 @@ class WayOut:
         else:
             yield from self._exchangers(destination.domain)
         with self._as_owner():
-            if not destination.route:
+            if not destination.route and self._takes_mail(destination.domain):
                 yield from self._policy(destination.domain)
             planned = self._planner.plan(destination)
         manner = self._manner(destination)
@@ -121,6 +121,11 @@ class WayOut:
             host = record.partition(" ")[2]
             yield "mx", f"{record}{self._addresses(host)}, {signed}" if host else "0 . (no mail)"
 
+    def _takes_mail(self, domain: str) -> bool:
+        answer = self._planner.resolver.exchangers(domain)
+        hosts = [record.partition(" ")[2] for record in answer.records]
+        return answer.exists and (any(hosts) or not hosts)
+
     def _addresses(self, host: str) -> str:
         try:
             found = self._planner.resolver.addresses(host)
@@ -137,8 +142,12 @@ class WayOut:
             yield "dane", "asked for" if secure else "not possible: the MX records are not signed"
         if level is None:
             policy = self._policies.policy(domain)
-            text = f"{policy.mode} for {', '.join(policy.mx)}" if policy else "no policy"
-            yield "mta-sts", text
+            if policy:
+                yield "mta-sts", f"{policy.mode} for {', '.join(policy.mx)}"
+            elif fault := self._policies.fault(domain):
+                yield "mta-sts", f"asked for, but no policy could be had: {fault[1]}"
+            else:
+                yield "mta-sts", "no policy"
 
     # -- at the door ------------------------------------------------------------------------------
 

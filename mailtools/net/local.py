@@ -1,6 +1,5 @@
 """Which IP addresses are this host's own."""
 
-import ipaddress
 import socket
 
 
@@ -11,6 +10,8 @@ def is_local(address: str) -> bool:
     itself. To bind to an address tells nothing where net.ipv4.ip_nonlocal_bind is set, as it is
     beside HAProxy and keepalived. 0.0.0.0 and :: are this host as well.
     """
+    import ipaddress  # only where mail leaves for exchangers
+
     try:
         found = ipaddress.ip_address(address)
     except ValueError:

@@ -10,6 +10,7 @@ ARC wants the same one pass: give BodyHashes the forms of both.
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
@@ -32,6 +33,12 @@ from mailtools.trust.tags import BadRecord
 SIGNATURES_MOST = 10  # looked at in one message: ours, RFC 6376 6.1 leaves it to us
 RSA_BITS_LEAST = 1024  # RFC 8301 3.2
 RSA_BITS_MOST = 8192  # ours: twice what RFC 8301 3.2 asks a verifier to know
+# Fields that a message has once (RFC 5322 3.6, RFC 2045 3), and that say what readers show. Not
+# MIME-Version: lists put a second one on top, and it says the same.
+ONCE = frozenset(
+    (b"from", b"reply-to", b"to", b"cc", b"subject", b"date", b"content-type",
+     b"content-transfer-encoding")
+)  # fmt: skip
 CLOCK_SKEW = 300  # seconds a signer's clock and ours may differ: ours
 
 
@@ -146,6 +153,7 @@ def _judge(
         if record.strict and _identity_domain(signature) != signature.domain:
             raise Unverified(Dkim.PERMERROR, "t=s: i= must be in d= itself")
         check_signature(signature, found, hashes, key)
+        _require_one_reading(signature, found)
         result, problem = Dkim.PASS, ""
     except Unverified as verdict:
         result, problem = verdict.result, verdict.problem
@@ -221,6 +229,19 @@ def check_signature(
     if length is not None and length < octets:
         # RFC 6376 8.2: anybody could have appended the rest
         raise Unverified(Dkim.POLICY, f"only {length} of {octets} octets of the body are signed")
+
+
+def _require_one_reading(signature: Signature, found: Sequence[Field]) -> None:
+    """Raise Unverified where a reader may be shown another field than the one that is signed.
+
+    A signature covers the lowest of several, and readers show the topmost, which anybody could have
+    added (RFC 6376 8.15).
+    """
+    present = Counter(field.key for field in found if field.key in ONCE)
+    for key in ONCE.intersection(signature.names):
+        if present[key] > signature.names.count(key):
+            name = key.decode("ascii").title()
+            raise Unverified(Dkim.POLICY, f"of {present[key]} {name} fields one may be another's")
 
 
 def require_strength(key: PublicKey) -> None:

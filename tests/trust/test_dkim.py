@@ -104,6 +104,23 @@ def test_a_change_is_seen(lookup, old, new):
     assert words(verify_message(message.replace(old, new, 1), lookup, NOW)) == ["fail", "fail"]
 
 
+@pytest.mark.parametrize(
+    ("name", "result"),
+    [("Subject", "policy"), ("to", "policy"), ("Date", "policy"), ("Received", "pass"),
+     ("X-Other", "pass"), ("Reply-To", "pass")],  # the last three are not signed, or come often
+)  # fmt: skip
+def test_a_field_that_somebody_may_have_added_is_no_pass(lookup, name, result):
+    message = (DATA / "rfc6376-a2.eml").read_bytes()
+    [found] = verify_message(f"{name}: other\n".encode() + message, lookup, NOW)
+    assert found.result == result
+    assert (f"of 2 {name.title()} fields" in found.problem) == (result == "policy")
+
+
+def test_what_is_signed_as_often_as_it_stands_there_is_the_signers_own(lookup):
+    found = verify_message(signed(b"Subject: one\n" + MESSAGE), lookup, NOW)
+    assert words(found) == ["pass", "pass"]
+
+
 def test_what_relays_may_do_is_not_seen(lookup):
     message = (
         signed()

@@ -67,12 +67,15 @@ def place_of(path: str, text: str) -> str:
     return f"{path}/{name[:2]}/{name[2:]}"
 
 
-def sweep(folder: str, now: float, lifetime: float, most: int | None = None) -> None:
+def sweep(
+    folder: str, now: float, lifetime: float, most: int | None = None, kind: str = ""
+) -> None:
     """Remove what nobody touched for `lifetime` seconds, and the oldest beyond `most` (MOST).
 
-    Once in a while: each hour, and at one of 256 calls, which a flood makes often.
+    Once in a while: each hour, and at one of 256 calls, which a flood makes often. Only what has a
+    name that begins with `kind`.
     """
-    stamp = f"{folder}/{_SWEPT}"
+    stamp = f"{folder}/{_SWEPT}{kind}"
     try:
         if now - os.stat(stamp).st_mtime < SWEEP and os.urandom(1) != b"\0":
             return
@@ -81,13 +84,14 @@ def sweep(folder: str, now: float, lifetime: float, most: int | None = None) -> 
     disk.set_mtime(stamp, now)
     found = []
     for name in disk.names(folder):
+        if not name.startswith(kind) or name.startswith(_SWEPT):
+            continue
         path = f"{folder}/{name}"
         try:
             touched = os.stat(path).st_mtime
         except FileNotFoundError:
             continue  # another process swept it
-        if name != _SWEPT:
-            found.append((touched, path))
+        found.append((touched, path))
     found.sort()
     many = len(found) - (MOST if most is None else most)
     for number, (touched, path) in enumerate(found):

@@ -138,7 +138,7 @@ def test_this_host_is_never_slowed_down(throttle, folder):
 
 def test_odd_logins_make_plain_file_names(throttle, folder):
     throttle.failed("../../etc/passwd\0\n" + "x" * 500, THERE, "x")
-    assert len(list(folder.iterdir())) == 2
+    assert len(list(folder.glob("*:?*"))) == 2
     assert all(len(path.name) <= 200 for path in folder.iterdir())
     assert not any("/" in path.name or path.name.startswith(".") for path in folder.iterdir())
 
@@ -177,3 +177,19 @@ def test_a_guesser_is_stopped_even_with_the_right_password(tmp_path, mechanism, 
         os.utime(tmp_path / "throttle" / f"from:{THERE}", (1, module.time.time() - 60))
     attempt("secret")
     assert "auth-delayed user=bob rip=192.0.2.7 proto=imap reason=" in capfd.readouterr().err
+
+
+def test_what_strangers_leave_behind_does_not_grow(throttle, clock, folder, monkeypatch):
+    throttle.succeeded("bob", THERE)
+    for number in range(30):
+        guess(throttle, 1, login=f"user{number}", address=f"198.51.100.{number}")
+    clock.now += module.FORGET + 1
+    guess(throttle, 1)
+    left = {path.name for path in folder.iterdir() if ":" in path.name and path.stat().st_size}
+    assert left == {f"from:{THERE}", "user:bob", f"good:bob:{THERE}"}
+    monkeypatch.setattr(module, "MOST", 8)
+    monkeypatch.setattr(os, "urandom", bytes)  # each new file has a look
+    for number in range(30):
+        guess(throttle, 1, login="bob", address=f"198.51.100.{number}")
+    assert len(list(folder.glob("from:*"))) == 8
+    assert (folder / f"good:bob:{THERE}").exists()

@@ -26,11 +26,13 @@ from mailtools.errors import AuthTrouble, Failure
 from mailtools.services.access.become import acting_for
 from mailtools.services.access.networks import prefix
 from mailtools.store import disk
+from mailtools.store.greylist import sweep
 
 FREE_FROM, FREE_USER = 5, 20  # failures without a wait
 WAIT_MOST = 900.0  # seconds
 FORGET = 3600.0  # seconds without a failure after which all is forgotten
 REMEMBER = 30 * 86400.0  # seconds a good address is remembered
+MOST = 16384  # files of a kind: strangers choose the addresses and logins
 NOTED_AGAIN = 86400.0  # seconds between notes of the same good address
 
 _odd = re.compile(r"[^A-Za-z0-9@.:_+-]")
@@ -82,8 +84,7 @@ class Throttle:
                 disk.remove(self._path(f"from:{peer}"))
                 noted = _mtime(good)
                 if noted is None or time.time() - noted > NOTED_AGAIN:
-                    self._make_folder()
-                    disk.append(good, b"x", sync=False)
+                    self._append(good, b"x", REMEMBER)
         except Failure:
             pass
 
@@ -108,12 +109,17 @@ class Throttle:
             disk.remove(path)
         elif mark in _content(path):
             return
-        self._make_folder()
-        disk.append(path, mark, sync=False)
+        self._append(path, mark, FORGET)
 
-    def _make_folder(self) -> None:
-        if not os.path.isdir(self._folder):
+    def _append(self, path: str, mark: bytes, lifetime: float) -> None:
+        """Add an octet; a file that is new makes room for itself."""
+        new = not os.path.exists(path)
+        if new and not os.path.isdir(self._folder):
             disk.make_directory(self._folder)
+        disk.append(path, mark, sync=False)
+        if new:
+            kind = os.path.basename(path).partition(":")[0]
+            sweep(self._folder, time.time(), lifetime, MOST, f"{kind}:")
 
     def _path(self, name: str) -> str:
         safe = _odd.sub(lambda match: "".join(f"%{b:02X}" for b in match[0].encode()), name)

@@ -1,8 +1,8 @@
 """Delivery status notifications: multipart/report for people and programs (RFC 3464, 3461, 6522).
 
-`wanted` says whether a sender asked to hear of a report; `compose` writes the message. Addresses
-beyond ASCII go in the forms of RFC 6533. What is returned of the message is its header, or all of
-it where the sender asked for that (RET=FULL) and a path failed.
+Whether a sender asked to hear of a report, `dsn_wishes` says; `compose` writes the message.
+Addresses beyond ASCII go in the forms of RFC 6533. What is returned of the message is its header,
+or all of it where the sender asked for that (RET=FULL) and a path failed.
 """
 
 import binascii
@@ -16,15 +16,16 @@ from mailtools.mail.envelope import SUBMITTED, Envelope, ForwardPath
 from mailtools.mail.reply import one_line
 from mailtools.mail.report import DELAYED, DELIVERED, EXPANDED, FAILED, RELAYED, Report
 
-NO_DSN_BEYOND = "2.1.9"
-"""The status of a `relayed` report when the next host takes no NOTIFY (RFC 3463: X.1.9)."""
 RETURNED_MOST = 256 * 1024  # octets; a larger message is returned as its header only
 
 _LINE = 76
 _words = re.compile(r"[^ ]{1,240}")  # a longer one is cut: RFC 5322 2.1.1 has lines of 998 octets
 _xtext = re.compile(r"\+([0-9A-F]{2})")
 _unicode_xtext = re.compile(r"\\x\{([0-9A-F]{1,6})\}")
-_said = re.compile(r"([A-Za-z0-9.:\[\]-]+) said ([2-5][0-9]{2}[ -].*)\Z", re.DOTALL)
+_said = re.compile(
+    r"(?=[\w[])([A-Za-z0-9_.-]*)(?:\[([0-9A-Fa-f.:]+)\])?(?::[0-9]+)? said ([2-5][0-9]{2}[ -].*)\Z",
+    re.DOTALL,
+)
 
 _INTRODUCTIONS = {
     FAILED: "Your message could not be delivered to:",
@@ -33,6 +34,7 @@ _INTRODUCTIONS = {
     RELAYED: "Your message was handed to another host, which may send no further word, for:",
     EXPANDED: "Your message was delivered to a list or alias, and sent on from there:",
 }
+_OURS = (DELIVERED, EXPANDED)  # what is said of these is for the log: whose account, whom else
 _SUBJECTS = {
     FAILED: "Undelivered mail returned to sender",
     DELAYED: "Delayed mail (still being tried)",
@@ -58,24 +60,6 @@ class Notification(NamedTuple):
     """The message with LF line ends; its header is enough where `returns_all` is false."""
     until: float = 0.0
     """Until when delayed paths are tried."""
-
-
-def wanted(report: Report, path: ForwardPath, by: str = "") -> bool:
-    """Whether the sender wants to hear of a report on `path` (RFC 3461 4.1, 5.2).
-
-    `by` is the parameter BY of the message (RFC 2852): its sender hears of a relay where a trace
-    is asked for, and where the next host knows nothing of the time.
-    """
-    notify = path.parameters.get("NOTIFY")
-    words = notify.upper().split(",") if notify else ("FAILURE", "DELAY")
-    if report.action == FAILED:
-        return "FAILURE" in words
-    if report.action == DELAYED:
-        return "DELAY" in words
-    if report.action == RELAYED and by and "NEVER" not in words:
-        return by.upper().endswith("T") or report.status == NO_DSN_BEYOND
-    # RFC 3461 5.2.3: a host that takes NOTIFY reports itself.
-    return "SUCCESS" in words and (report.action != RELAYED or report.status == NO_DSN_BEYOND)
 
 
 def returns_all(envelope: Envelope, reports: list[Report], size: int) -> bool:
@@ -148,21 +132,36 @@ def _part(kind: str, body: bytes) -> bytes:
 
 def _explanation(notification: Notification) -> bytes:
     text = [f"This is the mail system at {notification.me}.\n"]
+    paths = {path.address: path for path in notification.envelope.forward_paths}
     for action, introduction in _INTRODUCTIONS.items():
         reports = [report for _, report in notification.reports if report.action == action]
         if not reports:
             continue
         text.append(f"{introduction}\n")
         for report in reports:
-            text.append(f"  <{report.forward_path}>")
-            text += _folded(report.text, "      ")
+            path = paths.get(report.forward_path, ForwardPath(report.forward_path))
+            text.append(f"  <{report.forward_path}>{_sent_from(path)}")
+            if action not in _OURS:
+                text += _folded(report.text, "      ")
             text.append("")
         if action == DELAYED and notification.until:
             date = format_date_field(notification.until)
             text.append(f"You need not send it again. It will be tried until\n{date}.\n")
+        if action == FAILED:
+            postmaster = f"postmaster@{ascii_domain(notification.me)}"
+            text.append("If this does not tell what to do, please send all of this notification to")
+            text.append(f"{postmaster} and ask.\n")
     body = "\n".join(text).encode("utf-8", "replace")
     charset = "us-ascii" if body.isascii() else "utf-8"
     return _part(f"text/plain; charset={charset}", body)
+
+
+def _sent_from(path: ForwardPath) -> str:
+    """Name the address the sender knows, where an alias led from that to another."""
+    known = _plain(path.parameters.get("ORCPT", "").partition(";")[2])
+    if not known or known.lower() == path.address.lower():
+        return ""
+    return f",\n  to which mail for <{known}> is sent on"
 
 
 # -- for programs ---------------------------------------------------------------------------------
@@ -204,9 +203,10 @@ def _recipient(when: float, report: Report, path: ForwardPath, until: float) -> 
     ]
     said = _said.match(report.text)
     if said:
-        lines.append(f"Remote-MTA: dns; {said[1]}")
-        lines.append(f"Diagnostic-Code: smtp; {_ascii(said[2])}")
-    elif report.text:
+        literal = f"[IPv6:{said[2]}]" if ":" in (said[2] or "") else f"[{said[2]}]"
+        lines.append(f"Remote-MTA: dns; {said[1] or literal}")
+        lines.append(f"Diagnostic-Code: smtp; {_ascii(said[3])}")
+    elif report.text and report.action not in _OURS:
         lines.append(f"Diagnostic-Code: X-mailtools; {_ascii(report.text)}")
     lines.append(f"Last-Attempt-Date: {format_date_field(when)}")
     if until:

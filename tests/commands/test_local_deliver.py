@@ -123,7 +123,8 @@ def test_a_forward_is_a_new_entry(local):
     assert done.stdout.split(b"\t")[2] == b"expanded"
     [entry] = (local.queue / "new").iterdir()
     assert Path(entry).read_bytes() == (
-        b"mailtools-queue 1\nreverse-path a@example.net\nforward-path x@example.com\n\n"
+        b"mailtools-queue 1\nreverse-path a@example.net\n"
+        b"forward-path x@example.com ORCPT=rfc822;team@example.org\n\n"
         b"Delivered-To: team@example.org\n" + TEXT
     )
     assert len(local.messages("bob")) == 1

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailtools.mail import dsn
+from mailtools.mail import dsn, dsn_wishes
 from mailtools.mail.dsn import Notification
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.report import Report
@@ -199,6 +199,59 @@ def test_whatever_a_peer_says_the_report_stays_in_form(text: str, path: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("peer", "name"),
+    [
+        ("mx.example.net[192.0.2.9]:25", "mx.example.net"),
+        ("mx.example.net", "mx.example.net"),
+        ("[192.0.2.9]:25", "[192.0.2.9]"),
+        ("[2001:db8::9]:25", "[IPv6:2001:db8::9]"),
+    ],
+)
+def test_the_other_host_has_a_name_as_dns_has_it(peer: str, name: str) -> None:
+    report = Report("bob@example.net", "failed", "5.1.1", f"{peer} said 550 5.1.1 nobody")
+    group = make_and_read(report)
+    assert group["Remote-MTA"] == f"dns; {name}"
+    assert group["Diagnostic-Code"] == "smtp; 550 5.1.1 nobody"
+
+
+def make_and_read(report: Report) -> Message:
+    message = message_from_bytes(dsn.compose(make(report)))
+    return message.get_payload()[1].get_payload()[1]  # type: ignore[index, union-attr, return-value]
+
+
+@pytest.mark.parametrize("action", ["delivered", "expanded"])
+def test_senders_do_not_learn_who_stands_behind_an_address(action: str) -> None:
+    text = "delivered to secret, sent on to hidden@example.com as 1.M2P3R4"
+    raw = dsn.compose(make(Report("bob@example.net", action, "2.0.0", text)))
+    assert f"\nAction: {action}\n".encode() in raw
+    assert b"secret" not in raw
+    assert b"hidden" not in raw
+
+
+def test_a_failure_behind_an_alias_names_the_address_the_sender_knows() -> None:
+    known = {"ORCPT": dsn_wishes.original_recipient("list@example.org")}
+    report = Report("bad@example.com", "failed", "5.1.1", "nobody")
+    raw = dsn.compose(make(report, paths=(ForwardPath("bad@example.com", known),)))
+    assert b"<bad@example.com>,\n  to which mail for <list@example.org> is sent on\n" in raw
+    assert b"\nOriginal-Recipient: rfc822; list@example.org\n" in raw
+
+
+@pytest.mark.parametrize(
+    ("address", "written"),
+    [
+        ("bob+x@example.org", "rfc822;bob+2Bx@example.org"),
+        ('"a b"@example.org', 'rfc822;"a+20b"@example.org'),
+        ("b\u00fc+x@example.org", "utf-8;b\\x{FC}\\x{2B}x@example.org"),
+    ],
+)
+def test_an_original_recipient_survives_its_writing(address: str, written: str) -> None:
+    assert dsn_wishes.original_recipient(address) == written
+    report = Report("bad@example.com", "failed", "5.1.1", "nobody")
+    raw = dsn.compose(make(report, paths=(ForwardPath("bad@example.com", {"ORCPT": written}),)))
+    assert f"\nOriginal-Recipient: {written.partition(';')[0]}; {address}\n".encode() in raw
+
+
+@pytest.mark.parametrize(
     ("notify", "report", "wanted"),
     [
         (None, failed(), True),
@@ -208,9 +261,11 @@ def test_whatever_a_peer_says_the_report_stays_in_form(text: str, path: str) -> 
         (None, Report("b", "delivered", "2.0.0", ""), False),
         ("SUCCESS,DELAY", Report("b", "delivered", "2.0.0", ""), True),
         ("SUCCESS", Report("b", "relayed", "2.0.0", ""), False),
-        ("SUCCESS", Report("b", "relayed", dsn.NO_DSN_BEYOND, ""), True),
+        ("SUCCESS", Report("b", "expanded", "2.0.0", ""), True),
+        ("SUCCESS", Report("b", "expanded", dsn_wishes.TOLD_BEYOND, ""), False),
+        ("SUCCESS", Report("b", "relayed", dsn_wishes.NO_DSN_BEYOND, ""), True),
     ],
 )
 def test_who_wants_to_hear(notify: str | None, report: Report, wanted: bool) -> None:
     path = ForwardPath("bob@example.net", {"NOTIFY": notify} if notify else {})
-    assert dsn.wanted(report, path) is wanted
+    assert dsn_wishes.wanted(report, path) is wanted

@@ -143,6 +143,32 @@ def test_an_alias_of_mailboxes_and_addresses(host):
     assert message == b"Delivered-To: team@example.org\n" + TEXT
 
 
+@pytest.mark.parametrize(
+    ("alias", "asked", "status", "passed_on"),
+    [
+        # RFC 3461 5.2.7.2: an alias of one is told of where it leads ...
+        ("x@example.com", "SUCCESS,FAILURE", "2.1.5", "SUCCESS,FAILURE"),
+        # ... 5.2.7.3 (c): one of several answers for its success itself.
+        ("x@example.com, y@example.com", "SUCCESS,FAILURE", "2.0.0", "FAILURE"),
+        ("bob, x@example.com", "success", "2.0.0", "NEVER"),
+    ],
+)
+def test_an_alias_answers_or_has_its_end_answer(host, alias, asked, status, passed_on):
+    host.write("aliases", f"team: {alias}")
+    [report] = host.deliver("team@example.org", told={"NOTIFY": asked})
+    assert (report.action, report.status) == (EXPANDED, status)
+    [(envelope, _)] = host.sent_on()
+    for path in envelope.forward_paths:
+        assert path.parameters == {"NOTIFY": passed_on, "ORCPT": "rfc822;team@example.org"}
+
+
+def test_what_the_sender_called_the_recipient_is_kept(host):
+    host.write("aliases", "team: other", "other: x@example.com")
+    host.deliver("team@example.org", told={"ORCPT": "rfc822;first@example.net"})
+    [(envelope, _)] = host.sent_on()
+    assert envelope.forward_paths[0].parameters == {"ORCPT": "rfc822;first@example.net"}
+
+
 def test_a_list_with_an_owner_answers_for_its_members(host):
     host.write("aliases", "team: x@example.com", "owner-team: bob")
     host.deliver("team@example.org", told={"NOTIFY": "SUCCESS"}, parameters={"ENVID": "q"})

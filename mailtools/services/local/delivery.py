@@ -20,6 +20,7 @@ from typing import Protocol
 from mailtools import log
 from mailtools.errors import Failure, MailLoop, Misconfigured, SystemTrouble
 from mailtools.mail.address import Address, parse_address
+from mailtools.mail.dsn_wishes import TOLD_BEYOND, sent_on
 from mailtools.mail.envelope import JUNK, REJECTED, Envelope, ForwardPath
 from mailtools.mail.fields import header_end
 from mailtools.mail.report import DELIVERED, EXPANDED, Report, report_failure
@@ -131,10 +132,13 @@ class Local:
             forwards = self._several(parcel, letter, targets, outcome)
         if not forwards:
             return Report(path, DELIVERED, "2.0.0", outcome.text)
-        ids = self._send_on(parcel, letter, forwards)
+        # RFC 3461 5.2.7.2: an alias of one address is told of where that is.
+        alone = not outcome.text and len(forwards) == 1 and not forwards[0][1]
+        ids = self._send_on(parcel, letter, forwards, alone=alone)
         names = ", ".join(dict.fromkeys(address for address, _ in forwards))
         done = f"{outcome.text}, " if outcome.text else ""
-        return Report(path, EXPANDED, "2.0.0", f"{done}sent on to {names} as {' '.join(ids)}")
+        status = TOLD_BEYOND if alone else "2.0.0"
+        return Report(path, EXPANDED, status, f"{done}sent on to {names} as {' '.join(ids)}")
 
     def _keep(self, parcel: Parcel, path: str) -> Report:
         """File what was refused into the folder Rejects of who wants that, or throw it away.
@@ -222,9 +226,17 @@ class Local:
     # -- sending on -------------------------------------------------------------------------------
 
     def _send_on(
-        self, parcel: Parcel, letter: Letter, forwards: list[tuple[str, str]]
+        self,
+        parcel: Parcel,
+        letter: Letter,
+        forwards: list[tuple[str, str]],
+        *,
+        alone: bool = False,
     ) -> list[str]:
-        """Commit a new queue entry for each reverse-path; give their IDs."""
+        """Commit a new queue entry for each reverse-path; give their IDs.
+
+        `alone`: that is all that becomes of the message here.
+        """
         if self._queue is None:
             raise SystemTrouble(detail=f"{letter.path}: there is no queue to send on through")
         self._onward.check(parcel.header, (address for address, _ in forwards))
@@ -235,7 +247,7 @@ class Local:
             groups.setdefault((reverse_path, self._onward.stays(address)), {})[address] = None
         with acting_for(self._queue.path):
             return [
-                self._commit(parcel, letter, path, addresses, stays=stays)
+                self._commit(parcel, letter, path, addresses, stays=stays, alone=alone)
                 for (path, stays), addresses in groups.items()
             ]
 
@@ -247,12 +259,15 @@ class Local:
         addresses: dict[str, None],
         *,
         stays: bool,
+        alone: bool,
     ) -> str:
         assert self._queue
         envelope = parcel.job.envelope
         # RFC 3461 5.2.7: a list (an alias with an owner) answers for its members itself.
         keeps = reverse_path == letter.reverse_path
-        told = parcel.job.parameters(letter.path) if keeps else {}
+        told = dict(parcel.job.parameters(letter.path)) if keeps else {}
+        if keeps and reverse_path:
+            told = sent_on(told, letter.path, alone=alone)
         parameters = dict(envelope.parameters)
         parameters.pop(XVERP, None)  # the reverse-path is that of this recipient already
         if not keeps:

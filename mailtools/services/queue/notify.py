@@ -4,6 +4,7 @@ from mailtools import log
 from mailtools.errors import NoSuchEntry
 from mailtools.mail import dsn
 from mailtools.mail.dsn import Notification
+from mailtools.mail.dsn_wishes import wanted
 from mailtools.mail.report import DELAYED, DELIVERED, FAILED, Report
 from mailtools.mail.verp import XVERP, personal
 from mailtools.store.queue import Entry, Queue
@@ -40,7 +41,7 @@ class Notifier:
         return [
             (when, report)
             for when, report in untold
-            if report.forward_path in paths and dsn.wanted(report, paths[report.forward_path], by)
+            if report.forward_path in paths and wanted(report, paths[report.forward_path], by)
         ]
 
     def tell(self, entry: Entry, told: Told, now: float) -> None:
@@ -65,8 +66,7 @@ class Notifier:
         told = [
             (now, entry.journal.last[path.address])
             for path in entry.pending
-            if path.address in entry.journal.last
-            and dsn.wanted(entry.journal.last[path.address], path)
+            if path.address in entry.journal.last and wanted(entry.journal.last[path.address], path)
         ]
         if told and XVERP in entry.envelope.parameters:
             self._tell_each(entry, told, now, until)

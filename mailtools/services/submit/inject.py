@@ -16,6 +16,7 @@ from mailtools.mail import fields
 from mailtools.mail.address import Address, ascii_domain, parse_address
 from mailtools.mail.address_list import parse_address_list
 from mailtools.mail.dates import format_date_field
+from mailtools.mail.dsn_wishes import original_recipient, xtext
 from mailtools.mail.envelope import NO_PARAMETERS, SUBMITTED, Envelope, ForwardPath
 from mailtools.mail.qualify import qualify
 
@@ -26,7 +27,6 @@ _line_end = re.compile(rb"\r+\n")
 _header = re.compile(rb"(?:[!-9;-~]+[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*)*")
 _from_line = re.compile(rb"(?:>?From ([^ \n]+)[^\n]*\n)*")
 _atoms = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*\Z")
-_not_xtext = re.compile(r"[^!-*,-<>-~]")
 
 _ORIGINATORS = frozenset((b"from", b"sender", b"reply-to", b"resent-from", b"resent-sender"))
 _RECIPIENTS = frozenset((b"to", b"cc", b"resent-to", b"resent-cc"))
@@ -235,11 +235,6 @@ def phrase(name: str) -> str:
     return " ".join(words)
 
 
-def xtext(text: str) -> str:
-    """Write a text as xtext (RFC 3461 4)."""
-    return _not_xtext.sub(lambda match: f"+{ord(match[0]):02X}", text)
-
-
 # -- the envelope ---------------------------------------------------------------------------------
 
 
@@ -262,10 +257,7 @@ def _forward_paths(order: Order, header: bytes, place: Place) -> tuple[ForwardPa
 def _rcpt_parameters(order: Order, address: str) -> dict[str, str]:
     if not order.notify:
         return {}
-    found = {"NOTIFY": order.notify}
-    if address.isascii():
-        found["ORCPT"] = f"rfc822;{xtext(address)}"
-    return found
+    return {"NOTIFY": order.notify, "ORCPT": original_recipient(address)}
 
 
 def _addresses(bodies: Iterable[bytes], place: Place, faults: list[str]) -> Iterator[Address]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from mailtools import __version__, log
-from mailtools.errors import Failure
+from mailtools.errors import BadAddress, Failure
 
 F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
@@ -91,6 +91,17 @@ def command(
         return click.command(name, cls=kind, context_settings=settings)(versioned)
 
     return declare
+
+
+def need_addresses(*words: str) -> None:
+    """Raise BadAddress, which names the first word that is no address."""
+    from mailtools.mail.address import parse_address  # most commands take none
+
+    for word in words:
+        try:
+            parse_address(word)
+        except BadAddress as failure:
+            raise BadAddress(detail=f"{word!r}: {failure.text}") from failure
 
 
 def etc_option(function: F) -> F:

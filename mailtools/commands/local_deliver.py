@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import click
 
-from mailtools.cli import command, etc_option, spool_option
+from mailtools.cli import command, etc_option, need_addresses, spool_option
 from mailtools.commands.parts import accounts_of, directory_of, srs_of
 from mailtools.config import Config
 from mailtools.errors import Usage
-from mailtools.mail.address import parse_address
 from mailtools.services.agent import LOCAL_EXITS, deliver_once, serve_jobs
 from mailtools.services.local.delivery import Local
 from mailtools.services.local.directory import OneMaildir
@@ -39,8 +38,7 @@ def main(
     addresses: tuple[str, ...],
 ) -> int:
     """Deliver the message on stdin to each ADDRESS here; without one, do a queue run's jobs."""
-    for address in (*addresses, *([sender] if sender else [])):
-        parse_address(address)
+    need_addresses(*addresses, *([sender] if sender else []))
     if jobs and addresses:
         raise Usage(detail="--jobs takes its addresses from the queue run, not from the line")
     agent = Local(OneMaildir(maildir)) if maildir else build(Config(etc), f"{spool}/queue")

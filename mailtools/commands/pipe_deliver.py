@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from mailtools.cli import command
+from mailtools.cli import command, need_addresses
 from mailtools.errors import Usage
-from mailtools.mail.address import parse_address
 from mailtools.services.agent import LOCAL_EXITS, deliver_once, serve_jobs
 from mailtools.services.local.outside import LIMIT, Outside, Tops
 
@@ -49,8 +48,7 @@ def main(
     {recipient}, {local}, {domain} and {sender} in a WORD are filled in; a WORD {recipients} stands
     for all, and the program runs once.
     """
-    for address in (*addresses, *([sender] if sender else [])):
-        parse_address(address)
+    need_addresses(*addresses, *([sender] if sender else []))
     if jobs and addresses:
         raise Usage(detail="--jobs takes its addresses from the queue run, not from the line")
     tops = Tops(return_path, delivered_to, from_line)

@@ -9,7 +9,9 @@ import click
 from mailtools.cli import command, etc_option, spool_option
 from mailtools.commands.parts import classes_of, home_of, need_folder, schedule_of, transports_of
 from mailtools.config import Config
-from mailtools.mail.address import ascii_domain
+from mailtools.errors import BadAddress, SystemTrouble
+from mailtools.mail.address import ascii_domain, parse_domain
+from mailtools.services.access.become import closed_to_us
 from mailtools.services.queue import selection
 from mailtools.services.queue.holding import HoldRules
 from mailtools.services.queue.limits import Limits, parse_limit
@@ -49,6 +51,8 @@ def main(
         raise click.UsageError("--wait goes with no --id, --domain or --dry-run")
     queue = Queue(os.path.abspath(os.path.join(spool, "queue")))
     asked = chosen if chosen.ids or chosen.domains else None
+    if closed := closed_to_us(queue.path):
+        raise SystemTrouble(detail=closed)
     owner = become_owner(queue.path)
     plan = read_plan(etc, owner)
     if dry_run:
@@ -79,6 +83,10 @@ def main(
 def _domain(text: str) -> str:
     """Read a domain, or with a dot before it its subdomains; raise BadAddress."""
     name = text.removeprefix(".")
+    try:
+        parse_domain(name)
+    except BadAddress as failure:
+        raise BadAddress(detail=f"--domain {text!r}: {failure.text}") from failure
     return text[: len(text) - len(name)] + ascii_domain(name)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mailtools.cli import command, etc_option, spool_option
+from mailtools.cli import command, etc_option, need_addresses, spool_option
 from mailtools.commands.parts import batv_of, need_folder
 from mailtools.commands.relay_parts import (
     floor_of,
@@ -18,8 +18,7 @@ from mailtools.commands.relay_parts import (
     routes_of,
 )
 from mailtools.config import Config
-from mailtools.errors import Usage
-from mailtools.mail.address import parse_address
+from mailtools.errors import Misconfigured, Usage
 from mailtools.net.loop import Loop
 from mailtools.services.agent import deliver_once
 from mailtools.services.relay.agent import JOBS, RelayAgent
@@ -34,6 +33,7 @@ from mailtools.services.relay.tls_policy import Contexts
 from mailtools.services.relay.tls_rules import TlsRules
 
 if TYPE_CHECKING:
+    from mailtools.services.relay.route import Route
     from mailtools.services.reports.tls_data import TlsData
 
 
@@ -72,8 +72,7 @@ def main(
         raise Usage(detail="--jobs takes its addresses from the queue run, not from the line")
     if lmtp and not via:
         raise Usage(detail="--lmtp needs --via")
-    for address in (*addresses, *([sender] if sender else [])):
-        parse_address(address)
+    need_addresses(*addresses, *([sender] if sender else []))
     agent = build(Config(etc), spool, via, lmtp)
     if addresses:
         return deliver_once(agent.deliver, sender, addresses)
@@ -87,7 +86,7 @@ def build(config: Config, spool: str, via: str | None, lmtp: bool) -> RelayAgent
         need_folder(config)
     me, server = config.line("me"), config.line("resolver")
     rules_table = config.mapping("tls-policy")
-    routes = routes_of(config, via=parse_route(via, lmtp=lmtp) if via else None)
+    routes = routes_of(config, via=_via(via, lmtp=lmtp) if via else None)
     families = Families(config.line("ipv6"))
     smarthosts = Smarthosts(config.file("route-credentials"))
     keyring = Keyring(config.folder)
@@ -123,6 +122,13 @@ def build(config: Config, spool: str, via: str | None, lmtp: bool) -> RelayAgent
         reverse_path=batv.reverse_path if batv else unchanged,
     )
     return RelayAgent(loop, pool, relay)
+
+
+def _via(text: str, *, lmtp: bool) -> Route:
+    try:
+        return parse_route(text, lmtp=lmtp)
+    except Misconfigured as failure:
+        raise Usage(detail=f"--via {failure.detail or failure.text}") from failure
 
 
 def _tls_data(folder: str, most: int) -> TlsData:

@@ -11,6 +11,7 @@
 A protocol says how to set a session up; nothing below knows which protocol it is.
 """
 
+import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -23,6 +24,13 @@ FIRST_PASSED = 3  # sd_listen_fds(3)
 BACKLOG = 512
 WAIT = 300.0  # seconds that a listener's connection begins with, as its engine does
 PORT_MOST = 65535
+
+
+_HINTS = {
+    errno.EADDRINUSE: "; `ss -ltnp` shows who has it",
+    errno.EACCES: "; ports below 1024 are for root to open, or for a socket unit",
+    errno.EADDRNOTAVAIL: "; this host has no such address",
+}
 
 
 def serve(
@@ -126,7 +134,9 @@ def open_listener(where: str) -> socket.socket:
         sock.bind(address)
         sock.listen(BACKLOG)
     except OSError as error:
-        raise SystemTrouble(detail=f"cannot listen on {where}: {error.strerror}") from error
+        hint = _HINTS.get(error.errno or 0, "")
+        detail = f"cannot listen on {where}: {error.strerror}{hint}"
+        raise SystemTrouble(detail=detail) from error
     return sock
 
 

@@ -275,4 +275,4 @@ def test_who_may_not_read_the_queue_is_told_so(site, queue):
         env=site.environ, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == os.EX_TEMPFAIL
-    assert "may be read by its owner only" in done.stderr
+    assert "may be read by nobody and root only" in done.stderr

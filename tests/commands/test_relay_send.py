@@ -129,7 +129,7 @@ def test_a_stopped_agent_finishes_what_it_has_in_hand(site, tmp_path):
         (["--jobs", "bob@example.net"], 64, "--jobs"),
         (["bob"], 65, "needs a local-part"),
         (["--from", "x y", "bob@example.net"], 65, ""),
-        (["--via", "x:y:z", "bob@example.net"], 75, "'x:y:z'"),
+        (["--via", "x:y:z", "bob@example.net"], 64, "'x:y:z'"),
     ],
 )
 def test_wrong_usage_is_named(site, arguments, code, said):

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,23 @@ def test_a_folder_that_root_made_for_somebody_is_not_his_as_root_s_group(tmp_pat
     assert become.owner_of(str(spool / "queue")) == (owner.pw_uid, owner.pw_gid)
     os.chown(spool, owner.pw_uid, 4)  # a group that somebody chose
     assert become.owner_of(str(spool)) == (owner.pw_uid, 4)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_who_is_not_the_queue_s_owner_hears_whose_it_is(tmp_path: Path) -> None:
+    queue = tmp_path / "queue"
+    queue.mkdir()
+    owner = pwd.getpwnam("mail")
+    os.chown(queue, owner.pw_uid, owner.pw_gid)
+    queue.chmod(0o700)
+    reader, writer = os.pipe()
+    if not (pid := os.fork()):
+        os.setuid(65534)
+        os.write(writer, become.closed_to_us(str(queue)).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(writer)
+    with open(reader) as said:
+        text = said.read()
+    # pytest's folder is root's alone; where it is open, the queue's owner is named.
+    assert re.fullmatch(rf"{queue} may be read by (mail and )?root only", text)

@@ -141,3 +141,27 @@ def test_no_defaults_instead_of_a_folder(site: Site, command: str, code: int) ->
     result = site.run(command, "--etc", str(missing), *arguments, input=b"Subject: x\n\ny\n")
     assert result.returncode == code
     assert f"{missing}: there is no such control folder" in result.stderr.decode()
+
+
+def test_a_port_in_use_says_how_to_see_whose_it_is(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        result = site.run("smtpd-accept", "--listen", where)
+    assert result.returncode == os.EX_TEMPFAIL
+    said = f"smtpd-accept: cannot listen on {where}: Address already in use; `ss -ltnp` shows who "
+    assert result.stderr.decode().startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "code"),
+    [
+        ("relay-send bob", "relay-send: 'bob': An address needs ", os.EX_DATAERR),
+        ("local-deliver bob", "local-deliver: 'bob': An address needs ", os.EX_DATAERR),
+        ("relay-send --via nohost:x b@c.test", "relay-send: --via 'nohost:x' is ", os.EX_USAGE),
+        ("queue-run --domain a_b", "queue-run: --domain 'a_b': ", os.EX_DATAERR),
+    ],
+)
+def test_a_slip_on_the_line_is_quoted(site: Site, words: str, said: str, code: int) -> None:
+    result = site.run(*words.split(), input=b"Subject: x\n\ny\n")
+    assert result.stderr.decode().startswith(said)
+    assert result.returncode == code

@@ -81,6 +81,27 @@ def owner_of(path: str) -> tuple[int, int]:
     return about.st_uid, about.st_gid
 
 
+def closed_to_us(path: str) -> str:
+    """Say whose a folder is that we may not look into; "" where we may, or it is not there."""
+    at = os.path.abspath(path)
+    try:
+        os.stat(at)
+        if os.access(at, os.R_OK | os.X_OK):
+            return ""
+    except PermissionError:
+        pass
+    except OSError:
+        return ""
+    while True:
+        try:
+            uid = os.stat(at).st_uid
+        except PermissionError:
+            at = os.path.dirname(at)
+        else:
+            who = f"{_name_of(uid) or f'uid {uid}'} and " if uid else ""
+            return f"{path} may be read by {who}root only"
+
+
 def _own_group(uid: int) -> int:
     import pwd  # only where there is root to give up
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+from mailtools.services.access.become import closed_to_us
 from mailtools.services.check.finding import Finding, fault, warning
 from mailtools.services.listing.queue_lines import age
 from mailtools.store import disk
@@ -29,6 +30,9 @@ def owner_of(queue: str) -> tuple[int, int] | None:
 
 def ownership(queue: str) -> Iterator[Finding]:
     """Look whose the queue is, and whether all of it is his and nobody else's to read."""
+    if closed := closed_to_us(queue):
+        yield fault(queue, closed.removeprefix(f"{queue} "), "run mail-check as root, or as he")
+        return
     owner = owner_of(queue)
     if owner is None:
         yield warning(queue, "there is no queue yet: it is made with the first message")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from mailtools.errors import BadEntry, NoQueue, NoSuchEntry, SystemTrouble
 from mailtools.mail.report import FAILED
+from mailtools.services.access.become import closed_to_us
 from mailtools.store.kept import Kept
 from mailtools.store.queue import Entry, Place, Queue, State
 from mailtools.store.queue_id import arrival, is_id
@@ -115,16 +116,10 @@ def need_queue(path: str) -> None:
 
     To say that it is empty would hide a slip in --spool, or a disk that is not mounted.
     """
+    if closed := closed_to_us(path):
+        raise SystemTrouble(detail=closed)
     if os.path.isdir(path):
-        if not os.access(path, os.R_OK | os.X_OK):
-            raise SystemTrouble(detail=f"{path} may be read by its owner only")
         return
-    try:
-        os.stat(path)
-    except PermissionError:
-        raise SystemTrouble(detail=f"{path} may be read by its owner only") from None
-    except OSError:
-        pass
     raise NoQueue(f"There is no mail queue {path}: the first message, or a server, makes it")
 
 

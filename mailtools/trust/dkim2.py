@@ -9,8 +9,9 @@ After draft-ietf-dkim-dkim2-spec-06 (28 August 2026), the newest revision that p
 could be had for; its sections are cited here, in dkim2_fields.py, dkim2_recipe.py and
 dkim2_checks.py. What implementers published of revisions 07 to 09 is followed where it changed
 what is on the wire: alternatives (`|`) in h= and s=, steps `u` in recipes, Auto-Submitted and
-VBR-Info signed; and in two things it made safer or simpler: an earlier body that cannot be had
-again is an error, and what donotmodify and donotexplode ask for is told, and fails nothing.
+VBR-Info signed or, as before, not; and in two things it made safer or simpler: an earlier body that
+cannot be had again is an error, and what donotmodify and donotexplode ask for is told, and fails
+nothing.
 
 One result is for the whole message: every signature, every instance that recipes lead back to, and
 the chain of custody from the first sender to the envelope that came. That From is of the domain of

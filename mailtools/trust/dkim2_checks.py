@@ -20,7 +20,7 @@ from mailtools.trust.dkim2_fields import (
     Made,
     Signature,
 )
-from mailtools.trust.dkim2_recipe import HeaderState
+from mailtools.trust.dkim2_recipe import ONCE_UNSIGNED, HeaderState
 from mailtools.trust.dkim_record import parse_key
 from mailtools.trust.keys import KeyKind, PublicKey, load_public_key
 from mailtools.trust.lookup import Lookup, is_name
@@ -143,8 +143,10 @@ def body_form(algorithm: HashName) -> BodyForm:
 
 def check_hashes(instance: Instance, state: HeaderState, bodies: BodyHashes) -> None:
     """Raise Unproved unless header and body are those of an instance (section 11.7)."""
-    text = b"".join(field for fields in state.values() for field in fields)
-    problems = [_mismatch(group, text, bodies) for group in instance.hashes]
+    texts = [_text(state)]
+    if any(name in state for name in ONCE_UNSIGNED):
+        texts.append(_text({name: state[name] for name in state if name not in ONCE_UNSIGNED}))
+    problems = [_mismatch(group, texts, bodies) for group in instance.hashes]
     if len(problems) > 1:  # with revision 08: what nobody can check proves nothing
         for number, group in enumerate(instance.hashes):
             unknown = [one.algorithm for one in group if one.algorithm not in HASHES]
@@ -154,12 +156,16 @@ def check_hashes(instance: Instance, state: HeaderState, bodies: BodyHashes) -> 
         raise Unproved(Dkim2.FAIL, problem)
 
 
-def _mismatch(group: Iterable[HashSet], header: bytes, bodies: BodyHashes) -> str:
+def _text(state: HeaderState) -> bytes:
+    return b"".join(field for fields in state.values() for field in fields)
+
+
+def _mismatch(group: Iterable[HashSet], headers: Sequence[bytes], bodies: BodyHashes) -> str:
     for one in group:
         algorithm = HASHES.get(one.algorithm)
         if algorithm is None:
             continue
-        if hashlib.new(algorithm, header).digest() != one.header:
+        if all(hashlib.new(algorithm, text).digest() != one.header for text in headers):
             return f"header hash {algorithm} mismatch"
         if bodies.digest(body_form(algorithm)) != one.body:
             return f"body hash {algorithm} mismatch"

@@ -19,7 +19,7 @@ from mailtools.mail.fields import Field
 from mailtools.trust.canonical import canonical_field
 from mailtools.trust.tags import BadRecord
 
-# Section 4.1. Revision 08 has Auto-Submitted and VBR-Info signed, which were not before.
+# Section 4.1, but for the two below
 UNSIGNED = frozenset((
     b"apparently-to", b"arc-authentication-results", b"arc-message-signature", b"arc-seal",
     b"authentication-results", b"delivered-to", b"dkim-signature", b"dl-expansion-history",
@@ -27,6 +27,8 @@ UNSIGNED = frozenset((
     b"x400-trace",
     b"message-instance", b"dkim2-signature",  # these are signed otherwise, section 6.2
 ))  # fmt: skip
+ONCE_UNSIGNED = (b"auto-submitted", b"vbr-info")
+"""Fields that are signed since revision 08; a message may be signed either way."""
 UNSIGNED_STARTS = (b"received-", b"x-")
 
 

@@ -120,6 +120,18 @@ def test_a_change_is_seen(lookup, old, new, problem):
     assert problem in found.problem
 
 
+def test_fields_that_are_signed_since_revision_08(lookup):
+    more = PLAIN.replace(b"\nDate:", b"\nAuto-Submitted: auto-generated\nVBR-Info: md=x\nDate:")
+    for signed_so in (more, PLAIN):
+        message = b"Message-Instance: m=1; h=" + hashes(signed_so).encode() + b"\n" + more
+        message = sign(message, {"ed": ED}, "a.test", "alice@a.test", ["list@l.test"])
+        assert judged(message, lookup).result == "pass"
+        broken = message.replace(b"Subject: a", b"Subject: b")
+        assert judged(broken, lookup).result == "fail"
+    message = first(more).replace(b"auto-generated", b"no")
+    assert judged(message, lookup).result == "fail"
+
+
 def test_what_a_recipe_hides_is_seen(lookup):
     recipe = {"h": {"subject": [{"d": ["another subject"]}], "from": [{"d": ["x"]}]}}
     found = judged(by_list(recipe=recipe), lookup, AT_LIST)

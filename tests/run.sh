@@ -40,7 +40,7 @@ if [ ! -x "$venv/bin/pip" ]; then # a venv that failed half-way has python, but 
 fi
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 
-# dkimpy's own tests, which are in no wheel of it, are run with our verifier in place of its own.
+# dkimpy's own tests, which are in no wheel of it, are run with our verifiers in place of its own.
 MAILTOOLS_DKIMPY=${MAILTOOLS_DKIMPY-$(cd "$venv" && pwd)/dkimpy}
 export MAILTOOLS_DKIMPY
 if [ ! -d "$MAILTOOLS_DKIMPY/dkim/tests" ] && mkdir -p "$MAILTOOLS_DKIMPY"; then

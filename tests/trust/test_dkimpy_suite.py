@@ -1,4 +1,4 @@
-"""dkimpy's own tests and messages, with our verifier in place of its own.
+"""dkimpy's own tests and messages, with our verifiers in place of its own.
 
 They are in its source distribution alone; tests/run.sh puts that where $MAILTOOLS_DKIMPY says.
 """
@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from mailtools.net.dns import Answer
+from mailtools.trust.arc import verify_message_chain
 from mailtools.trust.dkim import verify_message
 
 SOURCE = Path(os.environ.get("MAILTOOLS_DKIMPY", "/nonexistent")) / "dkim" / "tests"
-MODULES = ("test_dkim", "test_dkim_ed25519", "test_dkim_rsavariants")
+MODULES = ("test_dkim", "test_dkim_ed25519", "test_dkim_rsavariants", "test_arc")
 NOW = 1_700_000_000
 STRICTER = {
     # passes there: a key of 512 bits; RFC 8301 3.2
@@ -55,7 +56,7 @@ def test_case(monkeypatch, case):
     dkim = pytest.importorskip("dkim")
     told = []
 
-    def judge(message, dnsfunc):
+    def zone(dnsfunc):
         def lookup(name, rrtype):
             try:
                 text = dnsfunc(f"{name}.".encode())
@@ -63,7 +64,10 @@ def test_case(monkeypatch, case):
                 return Answer()
             return Answer((text.decode("latin-1") if isinstance(text, bytes) else text,))
 
-        results = verify_message(message.replace(b"\r\n", b"\n"), lookup, NOW)
+        return lookup
+
+    def judge(message, dnsfunc):
+        results = verify_message(message.replace(b"\r\n", b"\n"), zone(dnsfunc), NOW)
         told.extend(results[:1])
         return bool(results) and results[0].result == "pass"
 
@@ -71,6 +75,12 @@ def test_case(monkeypatch, case):
         fields = b"".join(name + b":" + body for name, body in self.headers)
         return judge(fields + b"\r\n" + self.body, dnsfunc)
 
+    def verify_arc(message, dnsfunc):
+        found = verify_message_chain(message.replace(b"\r\n", b"\n"), zone(dnsfunc), NOW)
+        told.append(found)
+        return found.result.encode(), [], found.problem
+
+    monkeypatch.setattr(dkim, "arc_verify", verify_arc)
     monkeypatch.setattr(dkim, "verify", lambda message, dnsfunc, **_: judge(message, dnsfunc))
     monkeypatch.setattr(dkim.DKIM, "verify", verify_object)
     result = unittest.TestResult()

@@ -30,7 +30,13 @@ from mailtools.store.queue import Queue
 @spool_option
 @click.option("--wait", is_flag=True, help="Stay, and try what comes as it comes.")
 @click.option("--id", "ids", multiple=True, metavar="ID", help="Try this entry now, due or not.")
-@click.option("--domain", "domains", multiple=True, help="Try all that goes to this domain now.")
+@click.option(
+    "--domain",
+    "domains",
+    multiple=True,
+    metavar="DOMAIN",
+    help="Try all that goes to this domain now.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be tried, and by which agent.")
 def main(
     *,

@@ -128,6 +128,15 @@ def test_no_escape_is_left_on_a_page(page: Path) -> None:
     assert not re.search(r"\\[e(&]", re.sub(".\b", "", shown)), page.name
 
 
+def test_a_crontab_makes_no_mail_of_the_log() -> None:
+    """Cron mails what is printed, and a queue run prints what became of that mail."""
+    page = (ROOT / "man/man8/queue-run.8").read_text()
+    for text in ((ROOT / "examples/crontab").read_text(), page):
+        lines = re.findall(r"^(?:\.Dl )?[*0-9/ ]{9,} (.*queue-run.*)$", text, re.M)
+        assert lines
+        assert all("2>&1 | logger " in line for line in lines)
+
+
 def test_completion_covers_every_command() -> None:
     script = (ROOT / "examples/completion.sh").read_text()
     named = set(re.findall(r"[a-z0-9]+(?:-[a-z]+)?", script[script.index("for command in") :]))

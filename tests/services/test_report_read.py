@@ -294,6 +294,19 @@ def test_many_bombs_in_a_message_are_one(
     assert ["larger than" in each for each in said] == [False, False, True, True, True]
 
 
+def test_an_absurd_day_is_none_and_the_report_is_read_again() -> None:
+    text = b'{"policies": [], "date-range": {"start-datetime": "6204-01-01T00:00:00Z"}}'
+    arf = (
+        b"Content-Type: multipart/report; boundary=b\n\n--b\nContent-Type: message/feedback-report"
+        b"\n\nFeedback-Type: abuse\nArrival-Date: Mon, 1 Jan 9999 00:00:00 +0000\n--b--\n"
+    )
+    for data in (text, arf):
+        (report,) = of_bytes("f", data)
+        assert isinstance(report, Incoming)
+        assert (report.begin, report.day) == (0.0, "-")
+        assert from_json(to_json(report).encode()) == report
+
+
 def test_records_that_are_left_out_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_dmarc, "ROWS_MOST", 50)
     good = "<record><row><count>1</count></row></record>"

@@ -15,6 +15,7 @@ from mailtools.services.reports.read_values import (
     clean,
     count_of,
     domain,
+    moment,
     word,
 )
 
@@ -71,6 +72,6 @@ def _text(header: bytes, name: bytes) -> str:
 def _seconds(text: str) -> float:
     """Read a date field; 0.0 for what is none."""
     try:
-        return max(email.utils.parsedate_to_datetime(text).timestamp(), 0.0)
+        return moment(email.utils.parsedate_to_datetime(text).timestamp())
     except (ValueError, TypeError, OverflowError, IndexError):
         return 0.0

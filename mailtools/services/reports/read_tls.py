@@ -14,6 +14,7 @@ from mailtools.services.reports.read_values import (
     clean,
     count_of,
     domain,
+    moment,
     word,
 )
 
@@ -108,6 +109,6 @@ def _seconds(value: object) -> float:
     """Read a time as RFC 3339 has it; 0.0 for what is none."""
     try:
         when = datetime.fromisoformat(value if isinstance(value, str) else "")
-        return max((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp(), 0.0)
+        return moment((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError):
         return 0.0

@@ -11,6 +11,7 @@ from mailtools.mail.reply import one_line
 DMARC, TLS, FAILURE = "dmarc", "tls", "failure"
 MAGIC = "mailtools-report"
 TEXT_MOST = 300  # characters of any text that is kept
+TIME_MOST = 1e11  # seconds since 1970: beyond the year 5000 no report was made
 COUNT_MOST = 10**12  # messages or sessions; beyond, a number is absurd
 
 
@@ -132,7 +133,7 @@ def from_json(line: bytes) -> Incoming | None:
         rows = tuple(_row(shape, row) for row in found.pop("rows"))
         faults = tuple(clean(text) for text in found.pop("faults"))
         times = {name: float(found.pop(name)) for name in ("begin", "end")}
-        if not all(0 <= each < 1e11 for each in times.values()):
+        if not all(0 <= each < TIME_MOST for each in times.values()):
             return None
         words = {key: clean(str(value)) for key, value in found.items()}
         return Incoming(rows=rows, faults=faults, **times, **words)  # type: ignore[arg-type]
@@ -178,6 +179,11 @@ def address(text: str) -> str:
         return str(ipaddress.ip_address(found))
     except ValueError:
         return found
+
+
+def moment(seconds: float) -> float:
+    """Give a time in seconds since 1970; 0.0 for an absurd one."""
+    return seconds if 0 <= seconds < TIME_MOST else 0.0
 
 
 def count_of(text: str) -> int:

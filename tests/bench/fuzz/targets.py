@@ -5,6 +5,7 @@ from pathlib import Path
 
 import disk
 import mail
+import reception
 import trust
 import wire
 
@@ -15,6 +16,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     **trust.TARGETS,
     **mail.TARGETS,
     **disk.TARGETS,
+    **reception.TARGETS,
 }
 
 
@@ -47,5 +49,5 @@ SEEDS: dict[str, Callable[[], Iterable[bytes]]] = {
 def seeds(name: str) -> list[bytes]:
     """Give the inputs to begin with."""
     own = [*wire.SEEDS.get(name, ()), *trust.SEEDS.get(name, ()), *mail.SEEDS.get(name, ())]
-    own += disk.SEEDS.get(name, ())
+    own += [*disk.SEEDS.get(name, ()), *reception.SEEDS.get(name, ())]
     return [*own, *SEEDS.get(name, lambda: ())()]

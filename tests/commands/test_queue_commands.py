@@ -126,6 +126,14 @@ def test_mailq_json_has_postfix_keys(site, queue):
     }
 
 
+def test_the_null_sender_is_called_as_postfix_does(site, queue):
+    put(queue, "", "a@x.test")
+    (postfix,) = map(json.loads, lines(site.run("mailq", "--json")))
+    (own,) = map(json.loads, lines(site.run("queue-list", "--json")))
+    assert postfix["sender"] == own["sender"] == "MAILER-DAEMON"
+    assert own["reverse_path"] == ""
+
+
 def test_queue_list_is_a_line_an_entry(site, queue):
     id_ = delay(queue, put(queue, "", "a@x.test", "b@x.test", age=7300), "no\troute")
     (line,) = lines(site.run("queue-list"))

@@ -12,6 +12,7 @@ from mailtools.store.queue import State
 from mailtools.store.suppressed import Suppression
 
 EMPTY = "Mail queue is empty"
+NULL = "MAILER-DAEMON"  # what Postfix lists as the sender of what has the null reverse-path
 ID_WIDTH = 34
 _REASON_END = 76  # Postfix lets reasons end in this column
 _MARKS = {State.NEW: "*", State.HOLD: "!"}
@@ -50,7 +51,7 @@ def mailq(rows: Iterable[Row]) -> Iterator[str]:
 def _mailq_entry(row: Row) -> Iterator[str]:
     name = row.id + _MARKS.get(row.state, "")
     came = time.strftime("%a %b %e %H:%M:%S", time.localtime(row.arrival))
-    sender = row.reverse_path or "MAILER-DAEMON"
+    sender = row.reverse_path or NULL
     yield f"{name:<{ID_WIDTH}} {row.size:>8} {came:>19} {one_line(sender)}"
     if row.fault:
         yield _reason(row.fault)
@@ -87,7 +88,7 @@ def _postfix(row: Row) -> dict[str, Any]:
         "arrival_time": int(row.arrival),
         "message_size": row.size,
         "forced_expire": False,
-        "sender": row.reverse_path,
+        "sender": row.reverse_path or NULL,
         "recipients": recipients,
     }
 
@@ -119,7 +120,8 @@ def own_json(row: Row) -> str:
     for recipient, one in zip(found["recipients"], row.pending, strict=True):
         if one.status:
             recipient["status"] = one.status
-    found.update(state=row.state.value, due=row.due, attempts=row.attempts, fault=row.fault)
+    found.update(reverse_path=row.reverse_path, state=row.state.value, due=row.due)
+    found.update(attempts=row.attempts, fault=row.fault)
     if row.held_by:
         found["held_by"] = row.held_by
     if row.way:

@@ -1,5 +1,7 @@
 """Telling senders what became of their messages: which DSNs are due, and their commit."""
 
+import os
+
 from mailtools import log
 from mailtools.errors import NoSuchEntry
 from mailtools.mail import dsn
@@ -8,6 +10,7 @@ from mailtools.mail.dsn_wishes import wanted
 from mailtools.mail.report import DELAYED, DELIVERED, FAILED, Report
 from mailtools.mail.verp import XVERP, personal
 from mailtools.store.queue import Entry, Queue
+from mailtools.store.tally import Tally
 
 BOUNCE = "bounce"
 """The client of a DSN of ours; when it fails, the postmaster hears of it."""
@@ -24,7 +27,7 @@ class Notifier:
     def __init__(self, queue: Queue, me: str, postmaster: str) -> None:
         """`me` is the reporting host; `postmaster` is told of DSNs that could not be delivered."""
         self._queue, self._me, self._postmaster = queue, me, postmaster
-        self._doubles: list[float] = []
+        self._doubles = Tally(f"{os.path.dirname(queue.path)}/double-bounces")
         self._one_by_one: dict[tuple[str, str, str], str] = {}
 
     def due(self, entry: Entry) -> Told:
@@ -55,6 +58,7 @@ class Notifier:
         elif self._may_double(now):
             id_ = self._commit(entry, self._postmaster, told, now, client=DOUBLE_BOUNCE)
         else:
+            log.event("withheld", id=entry.id, to=self._postmaster, most=DOUBLES_MOST)
             return
         self._queue.record_notice(entry, action, id_, now)
 
@@ -96,11 +100,8 @@ class Notifier:
         self._queue.record_notices(entry, sent, now)
 
     def _may_double(self, now: float) -> bool:
-        self._doubles = [time for time in self._doubles if now - 3600 < time <= now]
-        if len(self._doubles) >= DOUBLES_MOST:
-            return False
-        self._doubles.append(now)
-        return True
+        # Counted on disk: a queue run may be one of cron's, with nothing to remember.
+        return self._doubles.add(self._postmaster, 1, now) <= DOUBLES_MOST
 
     def _commit(
         self, entry: Entry, to: str, told: Told, now: float, *, client: str, until: float = 0.0

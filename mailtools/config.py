@@ -36,7 +36,8 @@ class Setting(NamedTuple):
 
 _TABLE = """
 me | line | the host name | all | The name of this host, in greetings, Received fields and DSNs.
-locals | lines | me | smtpd-accept, queue-run, local-deliver, relay-send, sendmail, newaliases | \
+locals | lines | me | \
+smtpd-accept, queue-run, local-deliver, relay-send, sendmail, pop3d, imapd, report-send | \
 Domains whose mail is delivered here; `.example.org` takes its subdomains too.
 relay-clients | lines | none | smtpd-accept | Addresses and networks (192.0.2.0/24) that may relay.
 relay-domains | lines | none | smtpd-accept, mail-route | Domains whose mail is taken from anybody \

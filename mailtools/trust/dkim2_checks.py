@@ -114,8 +114,9 @@ def check_envelope(last: Signature, envelope: Envelope) -> None:
     reverse_path = _path(envelope.reverse_path)
     if reverse_path != last.reverse_path:
         raise _error(last.number, f"MAIL FROM <{envelope.reverse_path}> did not match")
+    signed = frozenset(last.forward_paths)
     for path in envelope.forward_paths:
-        if _path(path.address) not in last.forward_paths:
+        if _path(path.address) not in signed:
             raise _error(last.number, f"RCPT TO <{path.address}> did not match")
 
 

@@ -7,6 +7,7 @@ import pytest
 from dkim2_signer import hashes
 from growing import grows_linearly
 
+from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.fields import fields
 from mailtools.trust.arc import read_chain
 from mailtools.trust.author import author_domain
@@ -45,12 +46,12 @@ class Said:
         self.records = records
 
 
-def judged(message, size=4096, records=RECORDS):
+def judged(message, size=4096, records=RECORDS, envelope=None):
     """All that a message proves."""
     examination = Examination(signing=True)
     for start in range(0, len(message), size):
         examination.update(message[start : start + size])
-    examination.judge(SpfResult(Spf.PASS, "a.test"), lambda *_: Said(*records), 10**9)
+    examination.judge(SpfResult(Spf.PASS, "a.test"), lambda *_: Said(*records), 10**9, envelope)
     header = examination.header
     author_domain(header)
     own_results(header, "a.test")
@@ -147,6 +148,16 @@ CASES = {
     "dkim2: JSON": lambda n: judged(SIGNED % (1, 2) + instances(2, b"[" * n) + FROM + b"\n"),
     "dkim2: forward-paths": lambda n: judged(
         SIGNED.replace(b"rt=", b"rt=" + b"PGFAYS50ZXN0Pg==," * n) % (1, 1) + instances(1) + FROM
+    ),
+    "dkim2: recipients": lambda n: judged(
+        SIGNED.replace(b"mf=PD4=", b"mf=PGFAYS50ZXN0Pg==").replace(
+            b"rt=",
+            b"rt=" + b",".join(base64.b64encode(b"<%d@a.test>" % i) for i in range(n)) + b",",
+        )
+        % (1, 1)
+        + instances(1)
+        + FROM,
+        envelope=Envelope("a@a.test", (ForwardPath(f"{n - 1}@a.test"),) * (4 * n)),
     ),
     "dkim2: sets": lambda n: judged(
         SIGNED.replace(b"s=s:", b"s=" + b"a:b:c,|" * n + b"s:") % (1, 1) + instances(1) + FROM

@@ -42,6 +42,13 @@ def test_of_several_authors_one_is_the_sender() -> None:
     assert b"\nSender: <alice@example.org>\n" in mended(b"From: alice, sales\n")
 
 
+@pytest.mark.parametrize("body", [b'"Bob <bob>', b"Bob (a friend <bob>", b"[192.0.2.1", b'a "\\'])
+def test_a_quote_that_does_not_end_takes_no_other_field(body: bytes) -> None:
+    header = mended(COMPLETE + b"Cc: " + body + b"\nSubject: hello\n")
+    assert b"\nSubject: hello\n" in header
+    assert b"\nCc: " in header
+
+
 @pytest.mark.parametrize("name", [b"Bcc", b"bcc", b"BCC", b"Resent-Bcc"])
 def test_blind_copies_are_not_shown(name: bytes) -> None:
     assert mended(name + b": secret@example.net,\n other@example.net\n" + COMPLETE) == COMPLETE

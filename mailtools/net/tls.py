@@ -146,13 +146,16 @@ def _choose(
     return choose
 
 
-def client_context(*, verify: bool, authorities: str = "") -> ssl.SSLContext:
+def client_context(*, verify: bool, authorities: str = "", lenient: bool = False) -> ssl.SSLContext:
     """Give a client context: verifying name and chain, or opportunistic (RFC 7435).
 
-    `authorities` is a PEM file of the only authorities to trust (default: the system's).
+    `authorities` is a PEM file of the only authorities to trust (default: the system's). `lenient`:
+    keys that are too small for OpenSSL are taken too, where the choice is between them and none.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if lenient:
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -23,9 +23,11 @@ from relaybench import (
     zone,
 )
 from smtpsink import Sink, Taker
+from trustme import KeyType
 
 from mailtools.protocol.smtp.transaction import Login
 from mailtools.services.relay.route import Destination, Route
+from mailtools.services.relay.tls_rules import TlsRules
 
 # -- one exchanger after the other ----------------------------------------------------------------
 
@@ -337,6 +339,36 @@ def test_opportunistic_tls_needs_no_good_certificate(
     peers([TLS_HELLO + TAKE + BYE], context=server_context)
     zone(bench, "one")
     assert bench.run("bob@example.net")[0][1] == "relayed"
+
+
+GROUP_2 = """\
+-----BEGIN DH PARAMETERS-----
+MIGHAoGBAP//////////yQ/aoiFowjTExmKLgNwc0SkCTgiKZ8x0Agu+pjsTmyJR
+Sgh5jjQE3e+VGbPNOkMbMCsKbfJfFDdP4TVtbVHCReSFtXZiXn7G9ExC6aY37WsL
+/1y29Aa37e44a/taiZ+lrp8kEXxLH+ZJKGZR7OZTgf//////////AgEC
+-----END DH PARAMETERS-----
+"""  # RFC 2409 6.2: 1024 bits, as Exchange of 2010 has them
+
+
+@pytest.mark.parametrize(("level", "action"), [("may", "relayed"), ("encrypt", "delayed")])
+def test_weak_keys_are_better_than_none(
+    bench: Bench, peers: Peers, authority: Any, level: str, action: str
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("one.test", key_type=KeyType.RSA).configure_cert(context)
+    (bench.folder / "dh.pem").write_text(GROUP_2)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("kDHE:@SECLEVEL=0")
+    context.load_dh_params(str(bench.folder / "dh.pem"))
+    broken = TLS_HELLO.partition("*** tls")[0] + "*** alert\n"
+    peers([TLS_HELLO + TAKE + BYE if level == "may" else broken], context=context)
+    bench.rules = TlsRules({"": level})
+    zone(bench, "one")
+    bench.start(bench.job("bob@example.net"))
+    bench.loop.run_until(lambda: not bench.relay.at_work)
+    ((_, report),) = bench.reports
+    assert report.action == action
+    assert report.facts.startswith("tls=TLSv1.2" if level == "may" else "tls=none")
 
 
 @pytest.mark.parametrize(

@@ -84,13 +84,17 @@ class Contexts:
     def __init__(self, authorities: str = "") -> None:
         """`authorities` is a PEM file of the authorities to trust (default: the system's)."""
         self._authorities = authorities
-        self._made: dict[bool, ssl.SSLContext] = {}
+        self._made: dict[tuple[bool, bool], ssl.SSLContext] = {}
 
     def context(self, policy: TlsPolicy) -> ssl.SSLContext:
         """Give the context for a policy."""
-        verify = policy.level is Level.VERIFY
-        if verify not in self._made:
+        # What is too weak for OpenSSL is better than the plain text that would follow.
+        verify, lenient = kind = policy.level is Level.VERIFY, policy.level is Level.MAY
+        if kind not in self._made:
             from mailtools.net.tls import client_context  # with it comes ssl
 
-            self._made[verify] = client_context(verify=verify, authorities=self._authorities)
-        return self._made[verify]
+            authorities = self._authorities
+            self._made[kind] = client_context(
+                verify=verify, authorities=authorities, lenient=lenient
+            )
+        return self._made[kind]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SLOWEST = 100  # octets a second: a satellite telephone's 2400 bit/s are 300, Postfix asks for 500
 HURRY = 10.0  # seconds that a stranger has while others find no room, as Postfix under stress
+LAST_WORDS = 20.0  # seconds for a request once the service ends; a listener waits 30 in all
 LOGIN_TIME = 600.0  # seconds that a session may last before somebody logs in
 
 
@@ -42,6 +43,9 @@ class Drivable(Protocol):
 
     def timed_out(self) -> None:
         """The peer was silent."""
+
+    def ending(self) -> None:
+        """The service ends."""
 
     def abort(self) -> None:
         """The connection is gone."""
@@ -66,6 +70,7 @@ def drive(
     whatever the engine itself raises.
     """
     patience = Patience(stream, clock)
+    most = math.inf
     try:
         while True:
             data = engine.output()
@@ -80,9 +85,13 @@ def drive(
                 engine.tls_started()
                 patience.renew()
             else:
-                timeout = min(engine.timeout, HURRY) if hurried() else engine.timeout
+                timeout = min(engine.timeout, most, HURRY if hurried() else most)
                 received = patience.read(timeout, lifetime())
-                if received is None:
+                if received is None and stream.take_interrupt():
+                    engine.ending()
+                    most = LAST_WORDS
+                    patience.renew()
+                elif received is None:
                     engine.timed_out()
                 else:
                     engine.receive(received)

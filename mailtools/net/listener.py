@@ -175,6 +175,8 @@ class Listener:
                 sock.shutdown(socket.SHUT_RDWR)  # for the processes that still hold it too
             sock.close()
         _notify("STOPPING=1")
+        for pid in (*self._pipes, *self._old):
+            os.kill(pid, signal.SIGUSR2)  # its sessions tell their peers: see Pool
         self._end(self._current)
         deadline = time.monotonic() + GRACE
         while self._old and (left := deadline - time.monotonic()) > 0:

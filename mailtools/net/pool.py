@@ -62,7 +62,9 @@ class Pool:
         self._plugs: list[bytes] = []
         self._wake_in, self._wake_out = os.pipe()
         self._stop = -1
-        self._ended = False  # in a process of the pool: its generation was told to end
+        # In a process of the pool: whether its generation was told to end, and whom it serves.
+        self._ended = False
+        self._stream: Stream | None = None
         self._all_busy_since = 0.0
 
     # -- the pool's own process -------------------------------------------------------------------
@@ -85,7 +87,8 @@ class Pool:
             os.set_blocking(fd, False)
         signal.set_wakeup_fd(self._wake_out, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)  # to wake up
-        signal.signal(signal.SIGUSR1, lambda _number, _frame: self._kill())
+        signal.signal(signal.SIGUSR1, lambda _number, _frame: self._tell(signal.SIGKILL))
+        signal.signal(signal.SIGUSR2, self._say_so)
         signal.signal(signal.SIGIO, self._let_go)  # the processes', who ask for it
         os.write(ready, b"+")
         os.close(ready)
@@ -112,9 +115,17 @@ class Pool:
             run_session(self._session, stream, Peer(probe=True), lambda *_, **__: None)
             stream.close()
 
-    def _kill(self) -> None:
+    def _tell(self, number: int) -> None:
+        """Send the processes a signal; SIGKILL loses nothing: what was acknowledged is on disk."""
         for pid in self._slots:
-            os.kill(pid, signal.SIGKILL)  # loses nothing: what was acknowledged is on disk
+            os.kill(pid, number)
+
+    def _say_so(self, number: int, _frame: object) -> None:
+        """The service ends, not a generation alone: peers are told once nothing is begun."""
+        self._tell(number)  # a process of the pool has none to tell
+        self._ended = True
+        if self._stream is not None:
+            self._stream.interrupt()
 
     def _reap(self) -> None:
         while self._slots:
@@ -248,9 +259,13 @@ class Pool:
         peer = peer_of(connection, {}, accepted)
         stream = Stream(connection, patience=self._patience)
         stream.pressed = lambda: board[:].count(BUSY) >= self._limit
+        self._stream = stream
+        if self._ended:
+            stream.interrupt()
         try:
             run_session(self._session, stream, peer, self._note)
         finally:
+            self._stream = None
             # First, so that who comes when this peer is gone does not meet a standstill.
             self._served[slot] = (self._served[slot] + 1) & 255
             stream.close()

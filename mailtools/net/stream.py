@@ -6,6 +6,7 @@ and descriptors that are no sockets (pipes, ssh) can carry it too.
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import socket
@@ -41,6 +42,7 @@ class Stream:
         self._fds = (sock.fileno(), sock.fileno()) if sock else fds
         self._patience = patience
         self._held = b""
+        self._interrupted = False
         self.pressed: Callable[[], bool] = _never
         """Whether others wait, or are refused, while this one is served."""
         self._tls: ssl.SSLObject | None = None
@@ -70,6 +72,8 @@ class Stream:
 
         Raises ConnectionDied.
         """
+        if self._interrupted:
+            return None
         if self._tls is None:
             return self._receive(timeout)
         import ssl
@@ -90,6 +94,21 @@ class Stream:
                 return b""
             except ssl.SSLError as error:
                 raise ConnectionDied(f"TLS failed: {_reason(error)}") from error
+
+    def interrupt(self) -> None:
+        """Have a `read` end at once, this one or the next, as if its time were over.
+
+        For a signal's handler: what waits in the kernel is woken by that, and waits no more.
+        """
+        self._interrupted = True
+        if self._socket is not None:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _NO_TIME)
+            self._patience = math.nan
+
+    def take_interrupt(self) -> bool:
+        """Whether `read` ended because of `interrupt`; it is over then."""
+        found, self._interrupted = self._interrupted, False
+        return found
 
     def unread(self, data: bytes) -> None:
         """Give back what was read too far, before TLS: the next `read` gives it first."""
@@ -119,6 +138,8 @@ class Stream:
         assert self._socket is not None
         set_patience(self._socket, timeout)
         self._patience = timeout
+        if self._interrupted:
+            self.interrupt()  # it came a moment ago
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -232,6 +253,9 @@ class Stream:
                 pass
         if self._socket is not None:
             self._socket.close()
+
+
+_NO_TIME = struct.pack("ll", 0, 1000)  # 1 ms; 0 would be for ever
 
 
 def set_patience(sock: socket.socket, timeout: float | None) -> None:

@@ -81,6 +81,9 @@ class Engine:
         self.closed = True
         self._lost()
 
+    def ending(self) -> None:
+        """Note that the service ends: an engine that can tells its peer, once nothing is begun."""
+
     def abort(self) -> None:
         """End the session at once: the connection died, or the process is told to stop."""
         if not self.closed:

@@ -628,6 +628,16 @@ def test_the_greeting_costs_no_library_it_does_not_need() -> None:
     assert Path(BIN / "smtpd-accept").stat().st_mode & 0o111
 
 
+def test_an_idle_peer_is_told_when_the_service_ends(mail_site: Site) -> None:
+    server = mail_site.listen("smtpd-accept")
+    with socket.create_connection(server.address, timeout=30) as sock:
+        speak(sock, b"EHLO x\r\n")
+        mail_site.running[-1].terminate()
+        assert sock.recv(100).startswith(b"421 4.3.2 mail.example.org ")
+        assert sock.recv(100) == b""
+    assert mail_site.running[-1].wait(30) == 0
+
+
 def test_a_renewal_is_seen_by_the_files(mail_site: Site, authority: Any) -> None:
     def renew() -> None:
         mail_site.tls(authority.issue_cert("mail.example.org"))

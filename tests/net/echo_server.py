@@ -23,6 +23,8 @@ def setup() -> Session:
         stream.write(f"{word} {peer} {os.getpid()}\n".encode())
         while True:
             data = stream.read(30)
+            if data is None and stream.take_interrupt():
+                data = b"the end is near\n"
             if not data or data.startswith(b"quit"):
                 return
             if data.startswith(b"die"):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from mailtools.net.drive import HURRY, LOGIN_TIME, SLOWEST, drive
+from mailtools.net.drive import HURRY, LAST_WORDS, LOGIN_TIME, SLOWEST, drive
 from mailtools.protocol.engine import Engine
 
 Script = Iterable[tuple[float, bytes]]
@@ -19,6 +19,7 @@ class Peer:
         self._next = next(self._script, None)
         self.now = 1000.0
         self.heard = b""
+        self.interrupted = False
 
     def clock(self) -> float:
         return self.now
@@ -26,7 +27,13 @@ class Peer:
     def write(self, data: bytes) -> None:
         self.heard += data
 
+    def take_interrupt(self) -> bool:
+        found, self.interrupted = self.interrupted, False
+        return found
+
     def read(self, timeout: float) -> bytes | None:
+        if self.interrupted:
+            return None
         if self._next is None or self._next[0] > timeout:
             self.now += timeout
             if self._next is not None:
@@ -123,3 +130,17 @@ def test_a_session_without_a_login_ends_however_much_it_says() -> None:
     engine, peer = driven(((50.0, b"line\n") for _ in range(1000)), lifetime=LOGIN_TIME)
     assert engine.silent
     assert peer.now - 1000 == pytest.approx(LOGIN_TIME, abs=1)
+
+
+def test_when_the_service_ends_the_engine_is_told_and_requests_have_less_time() -> None:
+    class Told(Lines):
+        told = 0
+
+        def ending(self) -> None:
+            self.told += 1
+
+    peer, engine = Peer([(5, b"half a "), (5, b"line\n"), (100, b"too late\n")]), Told()
+    peer.interrupted = True
+    drive(engine, peer, clock=peer.clock)  # type: ignore[arg-type]
+    assert (engine.told, engine.silent, peer.heard) == (1, True, b"+")
+    assert peer.now - 1000 < 10 + 2 * LAST_WORDS

@@ -248,6 +248,7 @@ def test_terminate_lets_sessions_finish(listener: Any) -> None:
             socket.create_connection(address, 20).close()
         except (ConnectionRefusedError, ConnectionResetError):
             break
+    assert sock.recv(100) == b"the end is near\n"
     sock.sendall(b"last words\n")
     assert sock.recv(100) == b"last words\n"
     sock.sendall(b"quit\n")

@@ -389,3 +389,27 @@ def test_what_strangers_wrote_comes_tame_through_xclient() -> None:
     assert codes(say(server, f"XCLIENT {said}\r\n".encode())) == ["220"]
     wanted = {"ADDR": "2001:db8::7", "NAME": "", "HELO": "a?forward-path?eve", "PORT": "25"}
     assert ("xclient", wanted) in session.asked
+
+
+LAST_WORD = b"421 4.3.2 mail.example.org Service not available, closing the connection\r\n"
+
+
+@pytest.mark.parametrize("said", ["NOOP\r\n", "RSET\r\n", "MAIL FROM:<a@example.net>\r\nRSET\r\n"])
+def test_who_has_begun_nothing_hears_that_the_service_ends(said: str) -> None:
+    server = greeted()
+    say(server, said.encode())
+    server.ending()
+    assert drain(server) == LAST_WORD
+    assert server.closed
+
+
+def test_a_message_that_was_begun_comes_to_its_end_when_the_service_does() -> None:
+    server = greeted()
+    assert codes(say(server, b"MAIL FROM:<a@example.net>\r\n")) == ["250"]
+    server.ending()
+    assert codes(say(server, b"RCPT TO:<bob@example.org>\r\n")) == ["250"]
+    assert codes(say(server, b"DATA\r\n")) == ["354"]
+    answer = say(server, b"Subject: x\r\n\r\ny\r\n.\r\n")
+    assert answer.startswith(b"250 2.0.0 ")
+    assert answer.endswith(b"\r\n" + LAST_WORD)
+    assert server.closed

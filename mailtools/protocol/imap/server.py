@@ -90,6 +90,7 @@ class ImapServer(Engine):
         self._idle_tag = b""
         self._looks = self._quiet_looks = 0
         self._bad_commands = self._bad_logins = 0
+        self._ending = False
         self.timeout = AUTOLOGOUT if session else STRANGER_TIMEOUT
         word = b"PREAUTH" if session else b"OK"
         greeting = f"[CAPABILITY {self.capabilities()}] {host} IMAP ready".replace("  ", " ")
@@ -120,6 +121,10 @@ class ImapServer(Engine):
     # -- lines and literals -----------------------------------------------------------------------
 
     def _advance(self) -> bool:
+        if self._ending and not self._has_begun:
+            self._say(refusal(ShuttingDown()))
+            super().timed_out()
+            return True
         if self._skip:
             self._skip -= len(self._take(self._skip))
             if self._skip:
@@ -439,6 +444,16 @@ class ImapServer(Engine):
         if self._quiet_looks >= IDLE_SIGN:
             self._quiet_looks = 0
             self._say(b"* OK Still here\r\n")
+
+    def ending(self) -> None:
+        """Say goodbye before the next command, or behind the one that was begun."""
+        self._ending = True
+
+    @property
+    def _has_begun(self) -> bool:
+        """Whether a command is under way; IDLE is not: it is there to be ended."""
+        waits = self._command or self._wanted or self._skip or self._incoming or self._failing
+        return bool(waits or (self._reader and not self._idle_tag))
 
     # -- the end ----------------------------------------------------------------------------------
 

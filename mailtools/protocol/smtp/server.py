@@ -14,6 +14,7 @@ from mailtools.errors import (
     BadSyntax,
     Failure,
     MessageTooBig,
+    ShuttingDown,
     TimedOut,
     TooManyErrors,
     TooManyRecipients,
@@ -67,6 +68,7 @@ class SmtpServer(Engine):
         self._mechanism = ""
         self._errors = 0
         self._junk = 0
+        self._ending = False
         self._wants_early = settings.greet_delay > 0
         self.timeout = settings.greet_delay or settings.patience
 
@@ -81,6 +83,10 @@ class SmtpServer(Engine):
             self._wants_early = False
             return
         self._answer_failure(TimedOut(), "silence")
+
+    def ending(self) -> None:
+        """Say 421 before the next command, or behind the message that was begun (RFC 5321 3.8)."""
+        self._ending = True
 
     def tls_started(self) -> None:
         """Forget all that was said in the clear (RFC 3207 4.2)."""
@@ -135,6 +141,9 @@ class SmtpServer(Engine):
     # -- commands ---------------------------------------------------------------------------------
 
     def _command(self) -> bool:
+        if self._ending and self._state not in OPEN:
+            self._say(bytes(self._failure_reply(ShuttingDown())))
+            return True
         verb = argument = ""
         try:
             line = self._take_line(grammar.LINE_MOST)

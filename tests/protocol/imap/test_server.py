@@ -101,3 +101,27 @@ def test_a_literal_that_comes_unasked_is_passed_over() -> None:
     assert said(engine, [b" x\r\nb NOOP\r\n"]) == (
         b"a NO [TOOBIG] Literal is too large\r\nb OK Noop completed\r\n"
     )
+
+
+BYE = b"* BYE [UNAVAILABLE] Service not available, closing the connection\r\n"
+
+
+@pytest.mark.parametrize("before", [b"", b"a NOOP\r\n", b"a SELECT INBOX\r\nb IDLE\r\n"])
+def test_when_the_service_ends_who_has_begun_nothing_hears_bye(
+    maildir: Path, before: bytes
+) -> None:
+    engine = ImapServer(None, session=ImapSession(str(maildir), append_limit=100))
+    said(engine, [before])
+    engine.ending()
+    assert said(engine, []) == BYE
+    assert engine.closed
+
+
+def test_and_a_command_that_was_begun_is_answered(maildir: Path) -> None:
+    engine = ImapServer(None, session=ImapSession(str(maildir), append_limit=100))
+    said(engine, [b"a LIST {0}\r\n"])
+    engine.ending()
+    assert said(engine, []) == b""
+    answer = said(engine, [b" INBOX\r\n"])
+    assert b"\r\na OK " in answer
+    assert answer.endswith(BYE)

@@ -17,11 +17,13 @@ _SPACE_AND_COMMENTS = b" \t\r\n("
 def qualify(body: bytes, domain: bytes) -> bytes:
     """Put `@domain` behind each address of a list that has none: `bob`, `Bob <bob>`, in groups too.
 
-    A phrase of several words that stands alone is no address and stays as it is.
+    A phrase of several words that stands alone is no address and stays as it is. A line end may
+    stand behind the list: it is no part of a quote or comment that does not end.
     """
+    end = len(body.rstrip(b"\r\n"))
     places: list[int] = []
     item = _Item()
-    for match in _token.finditer(body):
+    for match in _token.finditer(body, 0, end):
         token = match[0]
         if token[:1] in _SPACE_AND_COMMENTS:
             continue

@@ -269,3 +269,9 @@ def test_root_writes_as_the_owner_of_the_queue(site):
     assert site.run("sendmail", "bob", input=LETTER).returncode == 0
     (entry,) = (site.queue / "new").iterdir()
     assert entry.stat().st_uid == 65534
+
+
+def test_a_quote_that_does_not_end_takes_no_other_field(site):
+    site.run("sendmail", "bob@example.net", input=b'To: "Bob <bob>\nSubject: hello\n\nx\n')
+    (path,) = (site.queue / "new").iterdir()
+    assert b"\nSubject: hello\n" in path.read_bytes()

@@ -63,8 +63,7 @@ def mend_header(header: bytes, *, id_: str, domain: str, reverse_path: str) -> b
         seen.add(key)
         if key in _ADDRESS_FIELDS:
             name, colon, body = field.raw.partition(b":")
-            text = body.removesuffix(b"\n")  # a quote that does not end must not take the line end
-            kept.append(name + colon + qualify(text, domain.encode()) + body[len(text) :])
+            kept.append(name + colon + qualify(body, domain.encode()))
             several = several or (key == b"from" and _count(body) > 1)
         else:
             kept.append(field.raw)

@@ -218,7 +218,9 @@ class SmtpClient(Carrier):
             yield from self._ask(b"RSET\r\n", MAIL)
             self._unclean = False
         reply = yield from self._ask(mail, MAIL)
-        refused = None if reply.completed else self._refusal(reply, "MAIL")
+        # 530 (RFC 3207 4): it wants the TLS that it offers, and that failed or was not asked for.
+        wants_tls = reply.code == 530 and not self.secured and "STARTTLS" in self.offer
+        refused = None if reply.completed else self._refusal(reply, "MAIL", soften=wants_tls)
         if reply.positive and refused is not None:
             raise refused
         accepted: list[ForwardPath] = []

@@ -143,8 +143,9 @@ class Offer:
             words.append("SMTPUTF8")
         if "REQUIRETLS" in given and "REQUIRETLS" in self._keywords:
             words.append("REQUIRETLS")
-        elif "REQUIRETLS" in given and transaction.reverse_path:
-            # RFC 8689 5: a bounce goes on without rather than not at all.
+        elif "REQUIRETLS" in given and transaction.reverse_path and not self._final:
+            # RFC 8689 5: a bounce goes on without rather than not at all. To a store it does
+            # not go on at all, but is delivered.
             raise PolicyRefused(f"{self.peer} does not offer REQUIRETLS", status="5.7.30")
         if given:
             known = (*(("RET", "ENVID") if self.dsn else ()), *self._priority)

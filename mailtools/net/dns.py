@@ -27,9 +27,9 @@ import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 
-from mailtools.errors import DnsTrouble, Misconfigured
+from mailtools.errors import DnsTrouble
+from mailtools.net.dns_servers import SYSTEM, Servers, named_server, read_system
 
-PORT = 53
 PAYLOAD = 1232  # octets over UDP that are not cut up on the way (DNS flag day 2020)
 TTL_MOST = 86400  # seconds
 TTL_NEGATIVE_MOST = 900
@@ -38,8 +38,6 @@ CHAIN_MOST = 8  # CNAMEs followed by further questions
 CACHE_MOST = 20_000  # answers kept
 TYPES = ("A", "AAAA", "CNAME", "DNAME", "MX", "NS", "OPT", "PTR", "RRSIG", "SOA", "TLSA", "TXT")
 """What answers to our questions hold."""
-
-SYSTEM = "/etc/resolv.conf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +58,6 @@ class Answer:
     """Where CNAMEs led, in lower case (RFC 7672 2.2.2 asks for it)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Servers:
-    """Whom to ask: addresses with ports, and whether their AD bit is believed."""
-
-    addresses: tuple[tuple[str, int], ...]
-    trusted: bool
-    timeout: float = 5.0  # seconds for one question to one server
-    attempts: int = 2
-
-
 class Resolver:
     """Asks recursive resolvers and remembers what they said."""
 
@@ -80,7 +68,7 @@ class Resolver:
         address, from a named `server`, and where resolv.conf says `options trust-ad`. Raises
         Misconfigured.
         """
-        self._fixed = _named_server(server) if server else None
+        self._fixed = named_server(server) if server else None
         self._timeout, self._attempts = timeout, attempts
         self._system: Servers | None = None
         self._stamp = -1
@@ -193,7 +181,7 @@ class Resolver:
         except OSError:
             stamp = 0
         if self._system is None or stamp != self._stamp:
-            self._system, self._stamp = _read_system(SYSTEM), stamp
+            self._system, self._stamp = read_system(SYSTEM), stamp
         return self._system
 
     def _forget(self, now: float) -> None:
@@ -355,58 +343,3 @@ def _text(record: Any) -> str:
     if kind == dns.rdatatype.TLSA:
         return f"{record.usage} {record.selector} {record.mtype} {record.cert.hex()}"
     return str(record.to_text())
-
-
-# -- whom to ask ----------------------------------------------------------------------------------
-
-
-def _named_server(text: str) -> Servers:
-    host, port = text, str(PORT)
-    if text.startswith("["):
-        host, bracket, rest = text[1:].partition("]")
-        port = rest[1:] or (port if bracket and not rest else "")
-    elif text.count(":") == 1:
-        host, _, port = text.partition(":")
-    try:
-        ipaddress.ip_address(host)
-        number = int(port)
-    except ValueError:
-        raise Misconfigured(
-            detail=f"resolver: {text!r} is not an address or address:port"
-        ) from None
-    return Servers(((host, number),), True)
-
-
-def _read_system(path: str) -> Servers:
-    """Read resolv.conf(5): nameserver lines and the options timeout, attempts, trust-ad."""
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            lines = [line.split() for line in file]
-    except OSError:
-        lines = []
-    hosts = [words[1] for words in lines if words[:1] == ["nameserver"] and len(words) > 1][:3]
-    options = [word for words in lines if words[:1] == ["options"] for word in words[1:]]
-    numbers = dict(option.split(":", 1) for option in options if ":" in option)
-    hosts = hosts or ["127.0.0.1"]
-    trusted = "trust-ad" in options or all(_is_loopback(host) for host in hosts)
-    return Servers(
-        tuple((host, PORT) for host in hosts),
-        trusted,
-        _number(numbers.get("timeout"), 5, 30),
-        _number(numbers.get("attempts"), 2, 5),
-    )
-
-
-def _number(text: str | None, default: int, most: int) -> int:
-    """Read an option's number, which has a limit in resolv.conf(5)."""
-    digits = (text or "").lstrip("0")
-    if not digits.isascii() or not digits.isdigit():
-        return default
-    return min(int(digits[:9]), most)
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False

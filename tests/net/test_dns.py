@@ -6,7 +6,7 @@ import pytest
 from dnsserver import DnsServer
 
 from mailtools.errors import DnsTrouble, Misconfigured
-from mailtools.net import dns
+from mailtools.net import dns, dns_servers
 from mailtools.net.dns import Answer, Resolver
 
 ZONE = {
@@ -137,7 +137,7 @@ def test_a_large_answer_comes_by_tcp(resolver):
 
 def test_the_second_server_is_asked(server):
     resolver = Resolver(timeout=0.3)
-    resolver._fixed = dns.Servers((("127.0.0.1", 1), ("127.0.0.1", server.port)), True)
+    resolver._fixed = dns_servers.Servers((("127.0.0.1", 1), ("127.0.0.1", server.port)), True)
     assert resolver.lookup("mail.example.org", "A").records == ("192.0.2.1",)
 
 
@@ -165,7 +165,7 @@ def test_dnssec_is_believed_only_from_whom_it_may(server, resolver):
     assert resolver.lookup("mail.example.org", "A").secure
     assert not resolver.lookup("old.example.org", "A").secure
     far = Resolver()
-    far._fixed = dns.Servers((("127.0.0.1", server.port),), False)
+    far._fixed = dns_servers.Servers((("127.0.0.1", server.port),), False)
     assert not far.lookup("mail.example.org", "A").secure
 
 

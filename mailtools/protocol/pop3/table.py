@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Flag, auto
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from mailtools.protocol.pop3.server import Pop3Server
+from typing import Any, NamedTuple
 
 
 class State(Flag):
@@ -29,7 +26,8 @@ class Command(NamedTuple):
     states: State
     least: int
     most: int
-    method: Callable[[Pop3Server, list[str]], None]
+    method: Callable[[Any, list[str]], None]
+    """Of the engine; of any, so that the table knows none."""
 
 
 ORDER = {

@@ -11,31 +11,38 @@ from mailtools.mail.envelope import REJECTED
 from mailtools.store.journal import REROUTED
 from mailtools.store.queue import Place, State
 
+NOTHING = ("", "")
 _HEAD = 4096  # octets
 _JOURNAL = 65536
 _WORD = b"\nforward-path "
+_SENDER = b"\nreverse-path "
 _REJECTED = f"\nparameter {REJECTED}".encode()  # goes a way of its own
 _REROUTED = REROUTED.encode()
 
 
-def only_path(queue: str, place: Place) -> str:
-    """Give the address of an entry that goes to just one, the usual way; "" where it may not."""
+def only_path(queue: str, place: Place) -> tuple[str, str]:
+    """Give where an entry goes that goes to just one, the usual way, and its reverse-path.
+
+    Nothing ("" each) where it may not.
+    """
     try:
         head, end, _ = _start(place.path, _HEAD).partition(b"\n\n")
         _, found, rest = head.partition(_WORD)
         if not end or not found or _WORD in rest or rest[:1] == b'"' or _REJECTED in head:
-            return ""
+            return NOTHING
         journal = f"{queue}/log/{place.id}"
         if place.state is State.NEW:
             if os.access(journal, os.F_OK):
-                return ""  # an operator had to do with it
+                return NOTHING  # an operator had to do with it
         else:
             said = _start(journal, _JOURNAL)
             if _REROUTED in said or len(said) == _JOURNAL:
-                return ""
+                return NOTHING
     except OSError:
-        return ""
-    return rest.partition(b"\n")[0].partition(b" ")[0].decode("utf-8", "surrogateescape")
+        return NOTHING
+    address = rest.partition(b"\n")[0].partition(b" ")[0]
+    sender = head.partition(_SENDER)[2].partition(b"\n")[0]
+    return address.decode("utf-8", "surrogateescape"), sender.decode("utf-8", "surrogateescape")
 
 
 def _start(path: str, most: int) -> bytes:

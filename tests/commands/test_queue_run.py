@@ -270,35 +270,6 @@ def test_a_journal_that_cannot_be_read_keeps_its_entry_untried(host: Host) -> No
     assert host.tried == ["local-deliver carol@example.org"]
 
 
-def test_a_crowd_for_one_destination_keeps_nobody_else_out(host: Host) -> None:
-    # The limits of the program, made small: run it in a module that changes them first.
-    small = host.site.root / "small"
-    small.write_text(
-        "import sys\n"
-        "sys.argv[0] = 'queue-run'\n"
-        "from mailtools.services.queue import lookout, run\n"
-        "lookout.WINDOW, run.CROWD = 20, 5\n"
-        "from mailtools.commands.queue_run import main\n"
-        "main()\n"
-    )
-    host.agent("relay-send", SLOW)
-    os.mkfifo(host.agents / "relay-send.gate")  # it waits for ever, until told
-    host.site.set("relay-agents", "1")
-    crowd = [host.put(f"u{number}@example.net") for number in range(24)]
-    process = subprocess.Popen(
-        [sys.executable, str(small), "--wait"], env=host.environ, stderr=subprocess.PIPE
-    )
-    host.site.running.append(process)
-    log_lines(process, "begun")
-    id_ = host.put("bob@example.org")
-    assert f" id={id_} " in log_lines(process, "delivered ")[0]
-    done = set()
-    for _ in crowd:
-        (host.agents / "relay-send.gate").write_text("")
-        done.add(log_lines(process, "delivered ")[0].split()[1])
-    assert done == {f"id={id_}" for id_ in crowd}
-
-
 def test_what_goes_to_a_silent_destination_waits_for_all_else_and_is_then_put_off(
     host: Host,
 ) -> None:

@@ -20,6 +20,12 @@ def queue(tmp_path: Path) -> Queue:
     return made
 
 
+def address_of(queue: str, place: Place) -> str:
+    address, sender = only_path(queue, place)
+    assert bool(address) or not sender
+    return address
+
+
 def put(queue: Queue, envelope: Envelope, text: bytes = b"Subject: x\n\ny\n") -> Place:
     writer = queue.begin(envelope)
     writer.write(text)
@@ -43,36 +49,40 @@ def waiting(queue: Queue, place: Place, text: str = "no answer") -> Place:
 
 def test_an_entry_for_one(queue: Queue) -> None:
     place = put(queue, Envelope("", (ForwardPath("bob@example.org", {"NOTIFY": "NEVER"}),)))
-    assert only_path(queue.path, place) == "bob@example.org"
+    assert address_of(queue.path, place) == "bob@example.org"
     place = put(queue, to("bücher@example.org", RET="FULL"))
-    assert only_path(queue.path, place) == "bücher@example.org"
-    assert only_path(queue.path, waiting(queue, place)) == "bücher@example.org"
+    assert address_of(queue.path, place) == "bücher@example.org"
+    assert address_of(queue.path, waiting(queue, place)) == "bücher@example.org"
+
+
+def test_whose_it_is(queue: Queue) -> None:
+    assert only_path(queue.path, put(queue, to("b@c.test"))) == ("b@c.test", "a@example.net")
 
 
 def test_what_it_does_not_tell(queue: Queue) -> None:
     forged = b"Subject: x\n\nforward-path carol@example.org\n"
-    assert only_path(queue.path, put(queue, to("a@b.test", "c@d.test"))) == ""
-    assert only_path(queue.path, put(queue, to("a@b.test", **{REJECTED: ""}))) == ""
-    assert only_path(queue.path, put(queue, to('"a b"@c.test'))) == ""
-    assert only_path(queue.path, put(queue, to("a@b.test"), forged)) == "a@b.test"
-    assert only_path(queue.path, put(queue, to("a@b.test", JUDGED="x" * 5000))) == ""
+    assert address_of(queue.path, put(queue, to("a@b.test", "c@d.test"))) == ""
+    assert address_of(queue.path, put(queue, to("a@b.test", **{REJECTED: ""}))) == ""
+    assert address_of(queue.path, put(queue, to('"a b"@c.test'))) == ""
+    assert address_of(queue.path, put(queue, to("a@b.test"), forged)) == "a@b.test"
+    assert address_of(queue.path, put(queue, to("a@b.test", JUDGED="x" * 5000))) == ""
     torn = put(queue, to("a@b.test"))
     Path(torn.path).write_bytes(b"mailtools-queue 1\nforward-path a@b.test\n")
-    assert only_path(queue.path, torn) == ""
+    assert address_of(queue.path, torn) == ""
     Path(torn.path).unlink()
-    assert only_path(queue.path, torn) == ""
+    assert address_of(queue.path, torn) == ""
 
 
 def test_what_an_operator_sent_another_way_is_read(queue: Queue) -> None:
     place = put(queue, to("a@b.test"))
     waits = waiting(queue, place)
-    assert only_path(queue.path, waits) == "a@b.test"
+    assert address_of(queue.path, waits) == "a@b.test"
     queue.reroute(place.id, "192.0.2.9")
-    assert only_path(queue.path, waits) == ""
+    assert address_of(queue.path, waits) == ""
     queue.retry(place.id)
     again = queue.find(place.id)
     assert again is not None
-    assert only_path(queue.path, again) == ""
+    assert address_of(queue.path, again) == ""
 
 
 def test_a_journal_too_long_for_a_glance_is_read(queue: Queue) -> None:
@@ -80,7 +90,7 @@ def test_a_journal_too_long_for_a_glance_is_read(queue: Queue) -> None:
     entry = queue.open(place)
     queue.record(entry, [Report("a@b.test", DELAYED, "4.4.1", "x" * 500)] * 200, time.time())
     queue.reroute(place.id, "192.0.2.9")
-    assert only_path(queue.path, place) == ""
+    assert address_of(queue.path, place) == ""
 
 
 letters = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=8)
@@ -100,6 +110,6 @@ def test_it_is_what_reading_tells(
     queue = Queue(str(tmp_path_factory.mktemp("queue")))
     queue.create()
     place = put(queue, to(*paths, **parameters), text)
-    told = only_path(queue.path, place)
+    told = address_of(queue.path, place)
     assert told in ("", paths[0])
     assert not told or [path.address for path in queue.open(place).pending] == [told]

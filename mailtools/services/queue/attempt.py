@@ -81,6 +81,7 @@ class Attempts:
         self.in_hand: dict[str, Work] = {}
         self.stuck: list[Work] = []
         """Entries whose end the disk refused; see `unstick`."""
+        self._senders: dict[str, int] = {}
         self.next_due = 0.0
         """No later than the earliest entry that waits is due; infinity where none does."""
         self._queue, self._jitter = queue, jitter
@@ -114,6 +115,8 @@ class Attempts:
             self._defer(entry, terms.start)
             return []
         work = self.in_hand[entry.id] = Work(entry, terms)
+        sender = entry.envelope.reverse_path
+        self._senders[sender] = self._senders.get(sender, 0) + 1
         if self.classes:
             for path in entry.pending:
                 schedule = self.classes.find(self.schedule, path.address)
@@ -238,7 +241,7 @@ class Attempts:
         if work.left or work.untried:
             self._guarded(work, lambda: self._queue.record(work.entry, (), now))
             if not work.left:
-                del self.in_hand[id_]
+                self.forget(id_)
         else:
             self._end(work, now)
 
@@ -256,8 +259,15 @@ class Attempts:
         self.in_hand[assignment.id].not_before[path] = until
 
     def forget(self, id_: str) -> None:
-        """Let go of an entry of which nothing was begun: it stays where it is."""
-        del self.in_hand[id_]
+        """Let go of an entry: it stays where it is."""
+        sender = self.in_hand.pop(id_).entry.envelope.reverse_path
+        self._senders[sender] -= 1
+        if not self._senders[sender]:
+            del self._senders[sender]
+
+    def of_sender(self, reverse_path: str) -> int:
+        """How many entries of a sender are in hand."""
+        return self._senders.get(reverse_path, 0)
 
     def give_back(self, assignment: Assignment, now: float) -> None:
         """Take back an assignment that nobody has begun: its paths wait for another pass."""
@@ -311,7 +321,7 @@ class Attempts:
             self.notifier.warn(entry, now, min(terms.expires for terms in marks))
         jitter = self._jitter()
         self._defer(entry, min(self._next(work, path.address, now, jitter) for path in pending))
-        del self.in_hand[entry.id]
+        self.forget(entry.id)
 
     def _defer(self, entry: Entry, when: float) -> None:
         try:
@@ -344,7 +354,7 @@ class Attempts:
                 self.stuck.append(work)
                 continue
             log.event("removed", id=work.entry.id)
-            del self.in_hand[work.entry.id]
+            self.forget(work.entry.id)
 
     def _keeps(self, entry: Entry) -> float:
         """How long a message is kept after its end; what nobody would send again is not."""

@@ -158,6 +158,12 @@ class Dealer(Generic[T]):
         destination = self.destinations.get(name)
         return destination.waiting if destination else 0
 
+    def waiting_of(self, name: str, sender: str) -> int:
+        """How many items of one sender wait for a destination."""
+        destination = self.destinations.get(name)
+        levels = destination.levels.values() if destination else ()
+        return sum(len(senders.get(sender, ())) for senders in levels)
+
     def answers(self, name: str) -> int:
         """How many jobs a destination has answered, as far as is remembered."""
         destination = self.destinations.get(name)

@@ -22,18 +22,17 @@ from mailtools.services.queue.attempt import Attempts
 from mailtools.services.queue.lookout import GATHER, Lookout
 from mailtools.services.queue.notify import Notifier
 from mailtools.services.queue.ownership import Ownership
+from mailtools.services.queue.parking import Parking
 from mailtools.services.queue.plan import Plan
 from mailtools.services.queue.selection import Selection
 from mailtools.services.queue.transports import LOCAL, PIPE, RELAY
 from mailtools.services.queue.worker import Assignment, Worker
 from mailtools.store.destinations import Destinations
-from mailtools.store.glance import only_path
 from mailtools.store.history import History
 from mailtools.store.kept import Kept
 from mailtools.store.queue import Place, Queue
 from mailtools.store.queue_sweep import sweep
 
-CROWD = 1000  # jobs that wait for a destination, from which on its entries stay where they are
 UNSTICK = 30.0  # seconds before what the disk refused is tried again
 NO_ANSWER = frozenset(("4.4.1", "4.4.3", "4.4.4"))  # RFC 3463: no host, no directory, no route
 
@@ -64,7 +63,9 @@ class Run:
         self._pools: dict[str, Pool] = {}
         self._selector = selectors.DefaultSelector()
         self._lookout = Lookout(queue, self._attempts)
-        self._parked: dict[tuple[str, str], tuple[Assignment, set[str]]] = {}
+        self._parking = Parking(
+            queue.path, self._attempts, self._pools, self._destinations, self._busy
+        )
         self._stopping = self._hangup = False
         self._next_unstick = 0.0
         self._day = 0.0
@@ -123,8 +124,8 @@ class Run:
             if pool.dealer.waiting:
                 self._deal(pool)
             pool.kill_silent()
-        if self._parked:
-            self._unpark()
+        for ids in self._parking.free(now):
+            self._lookout.take_again(ids)
         self._attempts.flush(now)
 
     def _deal(self, pool: Pool) -> None:
@@ -189,48 +190,16 @@ class Run:
     # -- the queue --------------------------------------------------------------------------------
 
     def _take(self, place: Place, now: float) -> None:
-        if self._parked and self._stays(place):
+        if self._parking.stays(place):
+            self._lookout.leave(place.id)
             return
         assignments = self._open_entry(place, now)
-        if assignments and all(self._must_wait(each, CROWD, now) for each in assignments):
-            self._park(assignments[0])
+        if self._parking.leave(assignments, now):
+            self._attempts.forget(place.id)
+            self._lookout.leave(place.id)
             return
         for assignment in assignments:
             self._put(assignment, now)
-
-    def _stays(self, place: Place) -> bool:
-        """Leave an entry that goes where others were left already; a glance tells."""
-        address = only_path(self._queue.path, place)
-        parked = self._parked.get(self._attempts.transports.find(address)) if address else None
-        if parked is None:
-            return False
-        parked[1].add(place.id)
-        self._lookout.leave(place.id)
-        return True
-
-    def _must_wait(self, assignment: Assignment, most: int, now: float) -> bool:
-        """Whether to look at this later: too much waits there already, or nobody answers there."""
-        pool = self._pools.get(assignment.agent)
-        if pool is not None and pool.dealer.waiting_for(assignment.destination) >= most:
-            return True
-        # To put off thousands takes its time: others' mail goes first.
-        return self._busy() and self._destinations.silent(assignment.destination, now) is not None
-
-    def _park(self, assignment: Assignment) -> None:
-        """Leave an entry in its folder for now, so that one destination cannot fill the window."""
-        self._attempts.forget(assignment.id)
-        key = assignment.agent, assignment.destination
-        _, ids = self._parked.setdefault(key, (assignment, set()))
-        ids.add(assignment.id)
-        self._lookout.leave(assignment.id)
-
-    def _unpark(self) -> None:
-        """Look again at what was left, where its destination has room now, or nothing else is."""
-        now = time.time()
-        for key, (assignment, ids) in list(self._parked.items()):
-            if not self._must_wait(assignment, CROWD // 2, now):
-                del self._parked[key]
-                self._lookout.take_again(ids)
 
     def _open_entry(self, place: Place, now: float, *, asked: bool = False) -> list[Assignment]:
         try:

@@ -67,6 +67,20 @@ def test_addresses_without_a_domain_get_ours(body: bytes, wanted: bytes) -> None
     assert b"\nCc: " + wanted + b"\n" in mended(COMPLETE + b"Cc: " + body + b"\n")
 
 
+@pytest.mark.parametrize("name", ["From", "Date", "Message-ID"])
+def test_a_field_with_nothing_in_it_is_a_missing_one(name: str) -> None:
+    old = re.sub(rf"{name}: [^\n]*\n".encode(), b"", COMPLETE)
+    header = mended(f"{name}: \n".encode() + old)
+    assert header.startswith(old)
+    assert re.fullmatch(rf"{name}: [^\n]+\n".encode(), header.removeprefix(old))
+
+
+def test_a_line_of_an_mbox_hides_no_header() -> None:
+    for line in (b"From alice Mon Nov 23 21:00:00 2026\n", b">From bob\n"):
+        assert mended(line + b"Bcc: x@example.net\n" + COMPLETE) == COMPLETE
+    assert mended(b"From now on\nwe meet at noon\n").endswith(b"\nFrom now on\nwe meet at noon\n")
+
+
 def test_text_without_a_header_is_not_lost() -> None:
     header = mended(b"hello,\nBcc: is no field down here\n")
     assert header.endswith(b"\n\nhello,\nBcc: is no field down here\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 
@@ -17,6 +18,8 @@ _ADDRESS_FIELDS = frozenset(
      b"resent-to", b"resent-cc")
 )  # fmt: skip
 _BLIND = frozenset((b"bcc", b"resent-bcc"))
+_MBOX_LINE = rb"\A>?From [^\n]*\n(?=[!-9;-~]+:)"  # a script's, before a header that it would hide
+_NEEDED = frozenset((b"from", b"sender", b"date", b"message-id"))  # nothing in one is no such field
 
 
 def authors(header: bytes) -> Iterator[Address]:
@@ -49,6 +52,8 @@ def mend_header(header: bytes, *, id_: str, domain: str, reverse_path: str) -> b
     `id_` is the entry's, which makes a Message-ID; `reverse_path` is From where there is none, and
     Sender where From names several.
     """
+    if header.startswith((b"From ", b">From ")):
+        header = re.sub(_MBOX_LINE, b"", header)
     kept: list[bytes] = []
     seen = set()
     several = False  # authors
@@ -60,6 +65,8 @@ def mend_header(header: bytes, *, id_: str, domain: str, reverse_path: str) -> b
         key = field.key
         if key in _BLIND:
             continue  # RFC 5322 3.6.3: nobody is to see it
+        if key in _NEEDED and not field.body.strip():
+            continue
         seen.add(key)
         if key in _ADDRESS_FIELDS:
             name, colon, body = field.raw.partition(b":")

@@ -7,6 +7,7 @@ kept a peer waiting is left alone for a while.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -103,9 +104,12 @@ def side_by_side(
         except BaseException as fault:  # a mistake of ours is for who waits, not for a thread
             faults.append(fault)
 
-    threads = [threading.Thread(target=one, args=item, daemon=True) for item in asked.items()]
-    for thread in threads:
-        thread.start()
+    threads = []
+    for item in asked.items():
+        thread = threading.Thread(target=one, args=item, daemon=True)
+        with contextlib.suppress(RuntimeError):  # no more threads: the list counts nothing
+            thread.start()
+            threads.append(thread)
     for thread in threads:
         thread.join(max(0.0, start + wait - time.monotonic()))
     if faults:

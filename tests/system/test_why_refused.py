@@ -12,7 +12,11 @@ from conftest import Server, Site
 from dnsserver import DnsServer
 
 ZONE = {
-    "bank.test": {"TXT": ['"v=spf1 ip4:192.0.2.7 -all"'], "A": ["192.0.2.7"]},
+    "bank.test": {
+        "TXT": ['"v=spf1 ip4:192.0.2.7 -all exp=why.bank.test"'],
+        "A": ["192.0.2.7"],
+    },
+    "why.bank.test": {"TXT": ['"%{i} is listed by nobody"']},  # a stranger's words prove nothing
     "_dmarc.bank.test": {"TXT": ['"v=DMARC1; p=reject"']},
     "shop.test": {"A": ["192.0.2.8"], "TXT": ['"v=spf1 -all"']},
     "_dmarc.shop.test": {"TXT": ['"v=DMARC1; p=quarantine"']},
@@ -106,6 +110,19 @@ def test_what_was_refused_is_told_from_the_log(
     shown = door.text(asked)
     assert shown.startswith(f"refused at {at.upper()} ")
     assert f"cause: {kind} (" in shown
+
+
+def test_a_dsn_for_what_was_never_sent_is_told(strict: Site) -> None:
+    strict.set("batv-secrets", "secret").chmod(0o600)
+    door = Door(strict)
+    with door.client(STRANGER) as smtp:
+        kind = 'Content-Type: multipart/report; report-type="delivery-status"; boundary=b'
+        with pytest.raises(smtplib.SMTPDataError):
+            smtp.sendmail("", ["bob@example.org"], f"From: a@plain.test\n{kind}\n\n--b--\n")
+    (fact,) = door.facts("bob@example.org")
+    assert isinstance(fact["cause"], dict)
+    assert fact["cause"]["kind"] == "backscatter"
+    assert "(a DSN without our tag)" in door.text("bob@example.org")
 
 
 def test_what_was_greylisted_and_came_again_is_told_as_one(strict: Site) -> None:

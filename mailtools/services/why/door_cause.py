@@ -45,7 +45,12 @@ _RULES = (
     Rule(
         Cause("reputation", THEIRS, "A DNS list knows this client (dnsbl); the list says how to get"
               " off it.", (_REHEARSE,)),
-        words=r" is listed by ",
+        words=r"\A\S+ is listed by ",
+    ),
+    Rule(
+        Cause("backscatter", THEIRS, "Somebody forged the sender, and their host sent a DSN for"
+              " that; reverse-paths of ours have a tag, which it lacks (batv-secrets)."),
+        words=r"\AThis DSN is for a message that was not sent from here",
     ),
     Rule(
         Cause("authentication", SENDERS, "Nobody proved that it is from the author's domain, which"

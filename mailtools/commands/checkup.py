@@ -62,8 +62,8 @@ def findings(etc: str, spool: str, *, dns: bool) -> Iterator[Finding]:
         chains.insert(0, ("", certificate, config.path("tls-key") or certificate))
     checks = [
         ("settings", check_site.control_folder(etc, SETTINGS)),
+        ("settings", _permissions(config, queue)),  # knows better than a reader how it is mended
         ("settings", _settings(etc, spool, mends)),
-        ("settings", _permissions(config, queue)),
         ("accounts", _addresses(config, mends)),
         ("programs", _programs(config)),
         ("relay-domains", _relayed(config, mends)),

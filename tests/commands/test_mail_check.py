@@ -567,6 +567,13 @@ def test_a_folder_that_is_not_there_is_all_there_is_to_say(well):
     assert well.run("mail-check", "--show", "--etc", missing).returncode == os.EX_CONFIG
 
 
+def test_one_fault_is_said_once_with_the_mend_that_knows_more(well):
+    well.set("route-credentials", "mail.example.net:bob:secret")
+    (well.etc / "route-credentials").chmod(0o644)
+    said = [one for one in check(well, "--no-dns", code=os.EX_CONFIG) if one["weight"] == "fault"]
+    assert [one["what"] for one in said] == ["others can read it"]
+
+
 def test_names_that_switchers_type_lead_to_ours(well):
     well.set("rcpthosts", "example.org")
     well.set("relayhost", "smtp.example.net")

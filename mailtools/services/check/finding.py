@@ -97,6 +97,8 @@ def careful(where: str, findings: Iterator[Finding], mends: Mapping[str, str]) -
 
 
 def unique(findings: Iterable[Finding]) -> list[Finding]:
-    """Leave out what was said before; faults first."""
-    found = list(dict.fromkeys(findings))
-    return sorted(found, key=lambda one: one.weight is not Weight.FAULT)
+    """Leave out what was said before, with whatever mend; faults first."""
+    found: dict[tuple[str, str], Finding] = {}
+    for one in findings:
+        found.setdefault((one.where, one.what), one)
+    return sorted(found.values(), key=lambda one: one.weight is not Weight.FAULT)

@@ -14,7 +14,7 @@ from mailtools.mail.address import Address, ascii_domain
 
 DAY, WEEK = 86400, 7  # seconds; days
 DAYS = 21  # a tag lives, two weeks at least: a message may wait five days, its DSN as long
-_tag = re.compile(r"prvs=([0-9])([0-9]{3})([0-9a-f]{6})=(.+)\Z", re.IGNORECASE | re.DOTALL)
+_tag = re.compile(r"prvs=([0-9])([0-9]{3})([0-9a-f]{6})=(.*)\Z", re.IGNORECASE | re.DOTALL)
 
 
 def tagged(address: Address, secret: bytes, now: int) -> Address:

@@ -50,7 +50,7 @@ def test_hosts_on_the_way_may_change_its_case():
     assert is_proved(Address(sent.local.upper(), "EXAMPLE.org"), [b"secret"], NOW)
 
 
-@given(st.text(min_size=1, max_size=40), st.integers(0, 1 << 40))
+@given(st.text(max_size=40), st.integers(0, 1 << 40))
 def test_any_local_part_comes_back(local, now):
     address = Address(local, "example.org")
     sent = tagged(address, b"secret", now)

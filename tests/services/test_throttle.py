@@ -193,3 +193,10 @@ def test_what_strangers_leave_behind_does_not_grow(throttle, clock, folder, monk
         guess(throttle, 1, login="bob", address=f"198.51.100.{number}")
     assert len(list(folder.glob("from:*"))) == 8
     assert (folder / f"good:bob:{THERE}").exists()
+
+
+def test_failures_of_nobody_hold_up_nobody(throttle, folder):
+    for number in range(2 * FREE_USER):
+        guess(throttle, 1, login="", address=f"198.51.100.{number}")
+    assert wait(throttle, login="") == 0
+    assert not list(folder.glob("user:*"))

@@ -52,7 +52,8 @@ class Login:
 
     def authenticate(self, credentials: Credentials) -> Account:
         """Give the account these credentials open; raise BadCredentials or AuthTrouble."""
-        name = credentials.login if not isinstance(credentials, External) else ""
+        own = self._certificate_login
+        name = own if isinstance(credentials, External) else credentials.login
         where = {"rip": self._address or None, "proto": self._service}
         try:
             self._throttle.check(name, self._address)

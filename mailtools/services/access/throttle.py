@@ -52,7 +52,7 @@ class Throttle:
             return
         now = time.time()
         wait = self._wait(f"from:{peer}", FREE_FROM, now)
-        if wait <= 0 and not self._is_good(login, peer, now):
+        if wait <= 0 and login and not self._is_good(login, peer, now):
             wait = self._wait(f"user:{login.lower()}", FREE_USER, now)
         if wait > 0:
             raise AuthTrouble(
@@ -68,8 +68,9 @@ class Throttle:
         mark = _mark(login, tried)
         try:
             with acting_for(self._folder):
-                for name in (f"from:{peer}", f"user:{login.lower()}"):
-                    self._count(name, mark)
+                self._count(f"from:{peer}", mark)
+                if login:  # nobody's failures are not everybody's
+                    self._count(f"user:{login.lower()}", mark)
         except Failure:
             pass  # a count that cannot be kept must not keep anybody out
 

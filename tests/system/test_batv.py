@@ -81,6 +81,7 @@ def test_there_and_back(tagging: Site) -> None:
 
 
 def test_a_dsn_for_what_was_never_sent_is_refused(tagging: Site) -> None:
+    tagging.set("rejects", "7d")
     server = tagging.listen("smtpd-accept")
     for path in ("bob@example.org", "bob+x@example.org", "prvs=0000000000=bob@example.org"):
         code, said = bounced(server, path)
@@ -88,6 +89,7 @@ def test_a_dsn_for_what_was_never_sent_is_refused(tagging: Site) -> None:
         assert f"was not sent from here: <{path}> lacks the tag" in said
     assert 'reason="a DSN without our tag"' in server.log_line("judged ")
     assert bounced(server, "prvs=0000000000=nobody@example.org")[0] == 550
+    assert os.listdir(tagging.queue / "new") == []
 
 
 @pytest.mark.parametrize(

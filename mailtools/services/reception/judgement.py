@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from mailtools import log
-from mailtools.errors import BadMessage, Failure, PolicyRefused
+from mailtools.errors import BadMessage, Failure, Harmful, PolicyRefused
 from mailtools.mail.envelope import JUDGED, JUNK, Envelope, ForwardPath
 from mailtools.mail.fields import first
 from mailtools.services.reception.greylist import BAD, GOOD
@@ -186,7 +186,8 @@ class Judged:
             f"This DSN is for a message that was not sent from here: <{path}> lacks the tag of our "
             "reverse-paths (BATV). Refuse forged senders (SPF, DMARC) before you bounce their mail"
         )
-        return Decision("refuse", "a DSN without our tag", PolicyRefused(text[:TEXT_MOST]))
+        # Nobody waits for it, and thousands would drive from Rejects what somebody waits for.
+        return Decision("refuse", "a DSN without our tag", Harmful(text[:TEXT_MOST]))
 
     def _greylist(self, names: Sequence[str], now: float) -> None:
         """Raise PolicyRefused (451) where nobody knows the sender, whatever the message proves."""

@@ -476,16 +476,31 @@ def test_a_message_that_requires_tls_does_not_go_in_the_clear(bench: Bench, peer
 def test_a_message_that_requires_tls_goes_on_to_an_exchanger_that_does_it(
     bench: Bench, peers: Peers, authority: Any, tmp_path: Path
 ) -> None:
+    """However many there are that do not: they say nothing of the domain."""
+    hosts = ["one", "two", "three", "four"]
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("one.test", "two.test").configure_cert(context)
+    authority.issue_cert(*(f"{host}.test" for host in hosts)).configure_cert(context)
     bench.authorities = str(tmp_path / "authority.pem")
     authority.cert_pem.write_to_path(bench.authorities)
     able = TLS_HELLO.replace("S: 250-AUTH PLAIN", "S: 250-REQUIRETLS")
     taken = TAKE.replace("<alice@example.org>", "<alice@example.org> REQUIRETLS")
-    peers([TLS_HELLO + BYE], [able + taken + BYE], context=context)
-    zone(bench, "one", "two")
+    peers(*[[TLS_HELLO + BYE]] * 3, [able + taken + BYE], context=context)
+    zone(bench, *hosts)
     ((_, action, _, text),) = bench.run("bob@example.net", parameters={"REQUIRETLS": ""})
-    assert (action, text.partition("[")[0]) == ("relayed", "two.test")
+    assert (action, text.partition("[")[0]) == ("relayed", "four.test")
+
+
+def test_tls_that_fails_at_two_exchangers_leaves_the_third(
+    bench: Bench, peers: Peers, authority: Any
+) -> None:
+    hosts = ["one", "two", "three"]
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("three.test").configure_cert(context)
+    bench.rules = TlsRules({"": "encrypt"})
+    peers([HELLO + BYE], [HELLO + BYE], [TLS_HELLO + TAKE + BYE], context=context)
+    zone(bench, *hosts)
+    ((_, action, _, text),) = bench.run("bob@example.net")
+    assert (action, text.partition("[")[0]) == ("relayed", "three.test")
 
 
 @pytest.mark.parametrize("able", [True, False])

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from mailtools.errors import AuthTrouble, Failure, NoAnswer
+from mailtools.errors import AuthTrouble, Failure, NoAnswer, TlsTrouble
 from mailtools.net.channel import Channel
 from mailtools.net.loop import Later, Loop
 from mailtools.protocol.smtp.carrier import Carrier
@@ -136,6 +136,11 @@ class Connection:
     def answered(self) -> bool:
         """Whether the peer has said anything."""
         return self.engine.answered
+
+    @property
+    def spoke(self) -> bool:
+        """Whether the peer has answered, and was not left for want of TLS."""
+        return self.answered and not isinstance(self.died, TlsTrouble)
 
     @property
     def died(self) -> Failure | None:

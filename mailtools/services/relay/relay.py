@@ -187,8 +187,10 @@ class Relay:
                 if manner.login != fitting.login:  # a token that had expired, and a new one
                     fitting = replace(fitting, login=manner.login)
                     connection = yield from self._try(attempt, target, fitting, share)
+            if connection is not None and attempt.lacked:
+                continue  # it cannot have this message at all: that is no word on the domain yet
             tried += connection is None or not connection.channel.no_route
-            sessions += connection is not None and connection.answered
+            sessions += connection is not None and connection.spoke
 
     def _answering_first(self, planned: Planned, manner: Manner) -> Planned:
         """Put those that did not answer a while ago behind all others."""
@@ -303,6 +305,8 @@ class _Attempt:
         self.job, self.wish, self._own = job, wish, own
         self.stale = False
         """The connection used last had been idle, and died: that says nothing of the peer."""
+        self.lacked = False
+        """The connection used last lacks an extension that the message cannot do without."""
         self.counts = True
         """How TLS goes is noted for reports: not for reports themselves (RFC 8460 3)."""
         self.asked: set[Target] = set()
@@ -328,6 +332,9 @@ class _Attempt:
 
         `facts` of the session go with each report.
         """
+        self.lacked = bool(outcomes) and all(
+            outcome.elsewhere and outcome.report.settled for outcome in outcomes
+        )
         for outcome in outcomes:
             report = outcome.report._replace(facts=facts)
             address = report.forward_path

@@ -260,6 +260,8 @@ class Config:
             return self._default_line(name)
         if len(values) > 1:
             self.fault(name, values[1][0], "one line expected, this is a second one")
+        if not values and name == "me":
+            self.fault(name, 0, "is empty: the name of this host is expected")
         return values[0][1] if values else ""
 
     def lines(self, name: str) -> list[str]:
@@ -407,7 +409,7 @@ class Config:
         assert SETTINGS[name].kind == kind, f"{name} is a {SETTINGS[name].kind}"
         try:
             with open(os.path.join(self.folder, name), "rb") as file:
-                text = file.read().decode()
+                text = file.read().decode("utf-8-sig")  # some editors begin so
         except (FileNotFoundError, NotADirectoryError):
             return None
         except UnicodeDecodeError:

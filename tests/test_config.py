@@ -83,3 +83,16 @@ def test_every_default_is_good(tmp_path: Path) -> None:
     for setting in SETTINGS.values():
         getters[setting.kind](setting.name)
     etc.check()
+
+
+def test_a_file_that_begins_as_some_editors_write_it(tmp_path: Path) -> None:
+    (tmp_path / "locals").write_bytes(b"\xef\xbb\xbfexample.org\r\nexample.net\r\n")
+    config = Config(str(tmp_path))
+    assert config.lines("locals") == ["example.org", "example.net"]
+
+
+def test_a_host_has_a_name(tmp_path: Path) -> None:
+    (tmp_path / "me").write_text("# none yet\n")
+    config = Config(str(tmp_path))
+    config.line("me")
+    assert config.faults == [f"{tmp_path}/me: is empty: the name of this host is expected"]

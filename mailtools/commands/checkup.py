@@ -34,6 +34,7 @@ from mailtools.services.relay.dkim_keys import key_path
 if TYPE_CHECKING:
     from mailtools.net.dns import Resolver
 
+TIMES = ("lifetime", "bounce-lifetime", "retry-first", "retry-most")
 SECRETS = ("accounts", "app-passwords", "route-credentials", "srs-secrets", "batv-secrets")
 _MENDS = {
     "accounts": "mail-account, or mailtools-accounts(5)",
@@ -66,6 +67,7 @@ def findings(etc: str, spool: str, *, dns: bool) -> Iterator[Finding]:
         ("settings", _settings(etc, spool, mends)),
         ("accounts", _addresses(config, mends)),
         ("programs", _programs(config)),
+        ("settings", check_site.times({name: config.seconds(name) for name in TIMES})),
         ("relay-domains", _relayed(config, mends)),
         ("dkim-keys", _signing(config, queue, mends)),
         ("reports", _reports(config)),
@@ -161,6 +163,7 @@ def _addresses(config: Config, mends: dict[str, str]) -> Iterator[Finding]:
         book, directory.is_local, system_users=config.flag("system-users"), mends=mends
     )
     yield from check_site.addresses(directory, domains, mends)
+    yield from check_site.programs(dict(directory.programs()))
 
 
 def _programs(config: Config) -> Iterator[Finding]:

@@ -567,6 +567,33 @@ def test_a_folder_that_is_not_there_is_all_there_is_to_say(well):
     assert well.run("mail-check", "--show", "--etc", missing).returncode == os.EX_CONFIG
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("lifetime", "5", "lifetime: a message is given up after 5 s"),
+        ("retry-first", "0", "retry-first: 0 s are so short that hosts take it for abuse"),
+        ("retry-most", "1min", "retry-most: is shorter than retry-first"),
+        ("maildir", "~/Maildir", "accounts: eve@example.org: has no Maildir: no mail comes to it"),
+    ],
+)
+def test_what_works_and_is_hardly_meant(well, name, text, said):
+    with (well.etc / "accounts").open("a") as file:
+        file.write(
+            "eve@example.org:{PLAIN}secret\nsender@example.org:{PLAIN}x::::::services=submission\n"
+        )
+    well.set("maildir", f"{well.homes}/%n/Maildir")
+    well.set(name, text)
+    found = texts(check(well, "--no-dns", code=0), "warning")
+    assert said in found
+    assert not any("sender@" in text for text in found)
+
+
+def test_an_alias_whose_program_is_not_there(well):
+    with (well.etc / "aliases").open("a") as file:
+        file.write('list: "|/no/such/mlmmj -L x"\n')
+    assert faults(well) == [f"{well.etc}/aliases:2: there is no program /no/such/mlmmj"]
+
+
 def test_one_fault_is_said_once_with_the_mend_that_knows_more(well):
     well.set("route-credentials", "mail.example.net:bob:secret")
     (well.etc / "route-credentials").chmod(0o644)

@@ -15,6 +15,8 @@ from mailtools.services.check.finding import Finding, complaints, fault, said, w
 from mailtools.services.check.foreign import FOREIGN
 from mailtools.services.local.directory import POSTMASTER, Directory
 
+LIFETIME_LEAST = 3600  # seconds
+RETRY_LEAST = 60
 OURS = ("app-passwords",)  # files of the control folder that are no settings
 _BESIDE = (
     ".lock",
@@ -73,7 +75,8 @@ def names(me: str, domains: Iterable[str]) -> Iterator[Finding]:
         try:
             parse_domain(name.removeprefix(".") if setting == "locals" else name)
         except BadAddress as failure:
-            yield fault(setting, f"{name!r}: {failure.text}")
+            mend = "a name a line, as in example.org: no dot at the end, no blanks"
+            yield fault(setting, f"{name!r}: {failure.text}", mend)
     if "." not in me:
         yield warning(
             "me", f"{me!r} is no full name; many hosts refuse to be greeted with it",
@@ -104,15 +107,50 @@ def accounts(
     if not everyone and not system_users:
         yield warning("accounts", "nobody has a mailbox here", "mail-account add LOGIN")
     root = os.geteuid() == 0
+    of_root = [one.name for one in everyone if one.uid == 0 and one.maildir] if root else []
+    if of_root:
+        yield warning(
+            f"accounts: {of_root[0]}", "its mailbox belongs to root: IMAP, POP3 and deliveries run"
+            f" as root{f', and {len(of_root) - 1} more' if len(of_root) > 1 else ''}",
+            "name another user in mailbox-owner, or as its uid",
+        )  # fmt: skip
     for account in everyone:
+        where = f"accounts: {account.name}"
         if account.maildir:
             yield from _mailbox(account, root=root)
+        elif _reads(account):
+            yield warning(
+                where, "has no Maildir: no mail comes to it",
+                "echo '/srv/mail/%d/%n' > maildir, or give it a home; services=submission is for"
+                " who only sends",
+            )  # fmt: skip
         domain = account.name.rpartition("@")[2] if "@" in account.name else ""
         if domain and account.maildir and not is_local(domain):
             yield warning(
-                f"accounts: {account.name}", f"{domain} is not local here: no mail comes to it",
+                where, f"{domain} is not local here: no mail comes to it",
                 f"echo {domain} >> locals, or mend the login",
             )  # fmt: skip
+
+
+def _reads(account: Account) -> bool:
+    services = account.fields.get("services", "imap").split(",")
+    return "nologin" not in account.fields and not {"imap", "pop3"}.isdisjoint(services)
+
+
+def times(given: Mapping[str, int]) -> Iterator[Finding]:
+    """Look for times that stand there without a unit: who wrote 5 meant days."""
+    for name in ("lifetime", "bounce-lifetime"):
+        if given[name] < LIFETIME_LEAST:
+            yield warning(
+                name, f"a message is given up after {given[name]} s", f"echo 5d > {name}"
+            )  # fmt: skip
+    if given["retry-first"] < RETRY_LEAST:
+        yield warning(
+            "retry-first", f"{given['retry-first']} s are so short that hosts take it for abuse",
+            "echo 5min > retry-first",
+        )  # fmt: skip
+    if given["retry-most"] < given["retry-first"]:
+        yield warning("retry-most", "is shorter than retry-first", "rm retry-most")
 
 
 def _mailbox(account: Account, *, root: bool) -> Iterator[Finding]:
@@ -125,9 +163,10 @@ def _mailbox(account: Account, *, root: bool) -> Iterator[Finding]:
         return  # it is made with the first message
     path = shlex.quote(account.maildir)
     if root and about.st_uid != account.uid:
+        mend = f"chown -R {account.uid}:{account.gid} {path}"
         yield fault(
             where, f"{account.maildir} belongs to uid {about.st_uid}, the account to {account.uid}",
-            f"chown -R {account.uid}:{account.gid} {path}",
+            mend if account.uid else "name another user than root in mailbox-owner, or as its uid",
         )  # fmt: skip
     if about.st_mode & 0o002:
         yield fault(where, f"others may write {account.maildir}", f"chmod o-w {path}")

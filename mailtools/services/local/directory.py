@@ -127,6 +127,14 @@ class Directory:
                     continue  # error: and the like are meant
         return list(dict.fromkeys(found))
 
+    def programs(self) -> Iterator[tuple[str, str]]:
+        """Yield the programs that aliases and virtual name: place, command line."""
+        for file in (self._aliases, self._virtual):
+            for key in file.keys():  # noqa: SIM118 (not a dict)
+                for word in file.get(key) or ():
+                    if word.kind is Kind.PROGRAM:
+                        yield word.place, word.value
+
     # -- the way of an address --------------------------------------------------------------------
 
     def _is_home(self, domain: str) -> bool:

@@ -44,18 +44,18 @@ class Run:
     def __init__(self, folder: Path, deliver: Deliver, *, keep: float = 0.0) -> None:
         self.queue = Queue(str(folder / "queue"))
         self._deliver = deliver
-        self._attempts = Attempts(
+        self.attempts = Attempts(
             self.queue,
             Notifier(self.queue, "mail.example.org", "postmaster@example.org"),
             Schedule(),
             Transports(["example.org"], {}),
             lambda: 0.5,
         )
-        self._attempts.keep_failed = keep
+        self.attempts.keep_failed = keep
 
     def pass_(self, now: float) -> None:
         """Try what is due at `now`."""
-        attempts = self._attempts
+        attempts = self.attempts
         attempts.unstick(now)
         for place in list(self.queue.due(now)):
             if place.id not in attempts.in_hand:
@@ -63,17 +63,18 @@ class Run:
                     job = Job("1", work.path, work.reverse_path, tuple(work.forward_paths))
                     for report in answer(job, self._deliver):
                         attempts.reported(work.id, report, now)
+                        attempts.learn(work, report, now)
                     attempts.over(work.id, now)
         attempts.flush(now)
         self.queue.tidy(now)
 
 
-def prepare_with(*paths: str) -> Callable[[Path], None]:
+def prepare_with(*paths: str, id_: str = ID) -> Callable[[Path], None]:
     def prepare(folder: Path) -> None:
         queue = Queue(str(folder / "queue"))
         queue.create()
         envelope = Envelope("alice@example.com", tuple(ForwardPath(path) for path in paths))
-        writer = queue.begin(envelope, ID)
+        writer = queue.begin(envelope, id_)
         writer.write(MESSAGE)
         writer.commit()
 

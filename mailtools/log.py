@@ -37,9 +37,7 @@ def _value(value: object) -> str:
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
     if text and text.isascii() and text.isprintable() and " " not in text and '"' not in text:
         return text
-    safe = re.sub(
-        _UNPRINTABLE, "?", text.replace("\n", "; ")
-    )  # compiled where a text first has a space
+    safe = re.sub(_UNPRINTABLE, "?", text)  # compiled where a text first has a space
     return '"' + safe.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 

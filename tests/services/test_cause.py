@@ -33,6 +33,8 @@ CASES = [
      "the sender's"),
     ("5.3.4", SAID + "552 5.3.4 Message size exceeds fixed limit", "size", "the sender's"),
     ("5.7.30", "mx.test does not offer REQUIRETLS", "tls", "on the way"),
+    ("5.7.10", "REQUIRETLS: neither DNSSEC nor MTA-STS vouches for the exchangers of x", "tls",
+     "on the way"),
     ("4.7.5", "The certificate matches no TLSA record (DANE)", "tls", "on the way"),
     ("4.7.4", "mx.test offers no STARTTLS", "tls", "on the way"),
     ("5.7.8", SAID + "535 5.7.8 Authentication failed (to AUTH)", "login", "ours"),

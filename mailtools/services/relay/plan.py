@@ -55,7 +55,7 @@ class Planner:
     def plan(self, destination: Destination, wish: TlsWish = TlsWish.DEFAULT) -> Planned:
         """Give the targets, best first, each with its policy; blocks unless `is_plain`.
 
-        Raises NoSuchDomain, NullMx, MailLoop, DnsTrouble, NoAnswer, TlsTrouble.
+        Raises NoSuchDomain, NullMx, MailLoop, DnsTrouble, NoAnswer, TlsTrouble, PolicyRefused.
         """
         route = destination.route
         if route is None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from mailtools import log
-from mailtools.errors import DnsTrouble, Failure, Misconfigured, TlsTrouble
+from mailtools.errors import DnsTrouble, Failure, Misconfigured, PolicyRefused, TlsTrouble
 from mailtools.mail.tls_report import (
     DANE_REQUIRED,
     DNSSEC_INVALID,
@@ -108,7 +108,8 @@ class TlsRules:
     ) -> Planned:
         """Give the targets that may be tried, each with its policy.
 
-        Raises TlsTrouble when none may, DnsTrouble when that could not be found out.
+        Raises TlsTrouble or PolicyRefused when none may, DnsTrouble when that could not be found
+        out.
         """
         level = self.static(domain)
         if wish is TlsWish.OPTIONAL:
@@ -125,9 +126,32 @@ class TlsRules:
         if wish is TlsWish.REQUIRED:
             # RFC 8689 4.2.1: the peer must prove who it is, by DANE or by its certificate.
             planned = [(t, p if p.authenticates else VERIFIED) for t, p in planned]
+            if level not in (Level.VERIFY, Level.DANE):  # with these the operator vouches for it
+                planned = self._vouched(domain, planned, resolver)
         elif wish is TlsWish.PREFERRED:
             planned = [(t, PREFERRED if p.level is Level.MAY else p) for t, p in planned]
         return planned
+
+    def _vouched(self, domain: str, planned: Planned, resolver: SecureResolver) -> Planned:
+        """Give the targets whose names are the domain's own word, not that of who answered for DNS.
+
+        RFC 8689 4.2.1: DNSSEC says so, or an MTA-STS policy. Raises PolicyRefused where none is
+        left, TlsTrouble where that may change.
+        """
+        if resolver.exchangers(domain).secure:
+            return planned
+        policy = self._policies.policy(domain) if self._policies else None
+        left = [
+            (target, tls)
+            for target, tls in planned
+            if target.host == domain or (policy and policy.matches(target.host))
+        ]
+        if left:
+            return left
+        said = f"REQUIRETLS: neither DNSSEC nor MTA-STS vouches for the exchangers of {domain}"
+        if self._policies and self._policies.fault(domain):
+            raise TlsTrouble(said)
+        raise PolicyRefused(said, status="5.7.10")
 
     def _automatic(
         self,

@@ -137,6 +137,15 @@ def test_a_crontab_makes_no_mail_of_the_log() -> None:
         assert all("2>&1 | logger " in line for line in lines)
 
 
+def test_every_example_is_in_their_readme() -> None:
+    readme = (ROOT / "examples/README.md").read_text()
+    for path in (ROOT / "examples").iterdir():
+        if path.name != "README.md":
+            assert re.search(rf"`{path.name}/?`", readme), path.name
+    for timer in (ROOT / "examples/systemd").glob("*.timer"):
+        assert timer.name in readme, timer.name
+
+
 def test_completion_covers_every_command() -> None:
     script = (ROOT / "examples/completion.sh").read_text()
     named = set(re.findall(r"[a-z0-9]+(?:-[a-z]+)?", script[script.index("for command in") :]))

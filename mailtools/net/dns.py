@@ -231,7 +231,8 @@ def _query(
             try:
                 response = _exchange(server, name, rrtype, servers.timeout)
             except (OSError, dns.exception.DNSException) as error:
-                said = f"{server[0]} cannot be asked: {error}"
+                reason = error.strerror if isinstance(error, OSError) else None
+                said = f"{server[0]} cannot be asked: {reason or error}"
                 continue
             if response is None:
                 said = f"no answer from {server[0]} in {servers.timeout:g} seconds"

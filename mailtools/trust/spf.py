@@ -52,7 +52,7 @@ class SpfResult(NamedTuple):
 
     result: Spf
     domain: str
-    """The domain that was asked about."""
+    """The domain that was asked about: A-labels, lower case, as others compare it."""
     identity: str = "mailfrom"
     """`mailfrom` or `helo` (RFC 7208 11.1 and RFC 8601 2.7.2)."""
     explanation: str = ""
@@ -93,14 +93,16 @@ def check_host(
     the least, RFC 7208 4.6.4): what is too late raises DnsTrouble and gives temperror.
     """
     check = _Check(ip, sender, helo, lookup, receiver=receiver, now=now)
+    asked = _ascii(domain)
+    name = asked.lower().removesuffix(".")
     try:
-        match = check.run(_ascii(domain))
+        match = check.run(asked)
     except DnsTrouble as trouble:
-        return SpfResult(Spf.TEMPERROR, domain, problem=trouble.text)
+        return SpfResult(Spf.TEMPERROR, name, problem=trouble.text)
     except _PermError as error:
-        return SpfResult(Spf.PERMERROR, domain, problem=str(error))
+        return SpfResult(Spf.PERMERROR, name, problem=str(error))
     explanation = check.explanation(match) if match.result is Spf.FAIL else ""
-    return SpfResult(match.result, domain, explanation=explanation, term=match.term)
+    return SpfResult(match.result, name, explanation=explanation, term=match.term)
 
 
 def check_helo(

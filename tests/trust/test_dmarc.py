@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mailtools.trust.dkim import Dkim, DkimResult
 from mailtools.trust.dmarc import evaluate, evaluate_header
 from mailtools.trust.dmarc_record import names_of_walk, parse_dmarc
-from mailtools.trust.spf import Spf, SpfResult
+from mailtools.trust.spf import Spf, SpfResult, check_mail_from
 from mailtools.trust.tags import BadRecord
 
 
@@ -288,6 +288,19 @@ def test_a_check_that_met_trouble_is_no_failure_if_aligned(zone):
     assert evaluate("example.org", None, other, lookup).result == "fail"
     sender = spf("example.org", Spf.TEMPERROR)
     assert evaluate("example.org", sender, [], lookup).result == "temperror"
+
+
+@pytest.mark.parametrize("domain", ["bücher.example", "BÜCHER.example", "xn--bcher-kva.example"])
+def test_an_internationalized_reverse_path_is_aligned(zone, domain):
+    lookup = zone(
+        {
+            "xn--bcher-kva.example": {"TXT": ["v=spf1 ip4:192.0.2.1 -all"]},
+            "_dmarc.xn--bcher-kva.example": {"TXT": ["v=DMARC1; p=reject; aspf=s"]},
+        }
+    )
+    sender = check_mail_from("192.0.2.1", f"ü@{domain}", "mx.test", lookup)
+    found = evaluate_header(f"From: ü@{domain}\n".encode(), sender, [], lookup)
+    assert (found.result, found.spf) == ("pass", "xn--bcher-kva.example")
 
 
 def test_more_than_one_author_cannot_be_judged(zone):

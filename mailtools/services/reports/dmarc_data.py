@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from mailtools import log
-from mailtools.errors import Failure
+from mailtools.errors import BadAddress, Failure
+from mailtools.mail.address import ascii_domain
 from mailtools.mail.dmarc_report import Published, Row, Sent, Signed
 from mailtools.mail.fields import first
 from mailtools.trust.dkim import Dkim
@@ -94,12 +95,20 @@ def row_of(judged: Judgement) -> Row:
         "pass" if dmarc.dkim else "fail",
         "pass" if dmarc.spf else "fail",
         dmarc.author,
-        judged.reverse_path.rpartition("@")[2].lower(),
-        judged.to,
+        _ascii(judged.reverse_path.rpartition("@")[2]),
+        _ascii(judged.to),
         reasons,
         tuple(_signed(judged)),
-        Sent(spf.domain.lower(), spf.result, spf.problem[:HUMAN_MOST]) if spf.domain else None,
+        Sent(spf.domain, spf.result, spf.problem[:HUMAN_MOST]) if spf.domain else None,
     )
+
+
+def _ascii(domain: str) -> str:
+    """Give a domain with A-labels, as the other ones of a report have them; "" for none."""
+    try:
+        return ascii_domain(domain) if domain else ""
+    except BadAddress:
+        return domain.lower()
 
 
 def _disposition(judged: Judgement) -> tuple[str, tuple[tuple[str, str], ...]]:

@@ -27,6 +27,7 @@ from mailtools.commands.relay_parts import (
 from mailtools.config import Config
 from mailtools.mail.address import parse_address
 from mailtools.services.access.become import acting_for
+from mailtools.services.relay.dkim_keys import Keyring
 from mailtools.services.relay.families import Families
 from mailtools.services.relay.plan import Planner
 from mailtools.services.relay.smarthost import Smarthosts
@@ -89,6 +90,7 @@ def build(config: Config, spool: str, sender: str, *, dial: bool) -> Journey:
             dialler=dialler,
             ignored=ignored,
             floor=floor,
+            keyring=Keyring(config.folder),
         )
 
     def suppressed(address: str) -> Suppression | None:

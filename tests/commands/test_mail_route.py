@@ -275,6 +275,16 @@ def test_a_wrong_setting_is_exit_78(site):
     assert b"'sometimes' is none of" in done.stderr
 
 
+def test_who_signs_is_told(site):
+    site.set("routes", ":192.0.2.9")
+    site.set("dkim-keys", "example.org 2026-rsa", "example.org 2026-ed", "example.org old retired")
+    signs = (1, "signs", "example.org by 2026-rsa, 2026-ed (dkim-keys), where it is submitted here")
+    assert signs in route(site, "--from", "alice@Lists.Example.ORG", "bob@example.net")
+    for sender in ("", "alice@example.com", "alice@[192.0.2.1]"):
+        told = route(site, "--from", sender, "bob@example.net")
+        assert "signs" not in [label for _, label, _ in told]
+
+
 # -- at the door ----------------------------------------------------------------------------------
 
 PLAIN = """S: 220 mx

@@ -178,9 +178,13 @@ class Keyring:
         """
         if not fresh:
             self.refresh()
+        return [self._signer(line) for line in self.lines(domain)]
+
+    def lines(self, domain: str) -> list[KeyLine]:
+        """Give the keys that sign for a domain, as `refresh` found them; none is loaded."""
         while domain and self._lines:
             if domain in self._lines:
-                return [self._signer(line) for line in self._lines[domain]]
+                return self._lines[domain]
             domain = domain.partition(".")[2]
         return []
 

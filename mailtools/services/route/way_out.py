@@ -7,7 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from mailtools.errors import Failure, NoAnswer, NonAsciiAddress, TlsTrouble
+from mailtools.mail.address import ascii_domain, is_literal
 from mailtools.services.relay.connections import NOTHING, Manner, manner_of, weaker_manners
+from mailtools.services.relay.dkim_keys import Keyring
 from mailtools.services.relay.exchangers import Target
 from mailtools.services.relay.mta_sts import StsPolicies
 from mailtools.services.relay.plan import Planner
@@ -43,11 +45,12 @@ class WayOut:
         dialler: Dialler | None = None,
         ignored: Mapping[str, tuple[str, ...]] = NOTHING,
         floor: TlsFloor | None = None,
+        keyring: Keyring | None = None,
     ) -> None:
         """`as_owner` guards what may write to the spool; without `dialler` nobody is called."""
         self._routes, self._planner, self._policies = routes, planner, policies
         self._smarthosts, self._as_owner, self._dialler = smarthosts, as_owner, dialler
-        self._ignored, self._floor = ignored, floor
+        self._ignored, self._floor, self._keyring = ignored, floor, keyring
         self.failures: list[Failure] = []
 
     def tell(self, address: str, agent: list[str], sender: str) -> Pairs:
@@ -68,6 +71,7 @@ class WayOut:
             yield "source", f"from {manner.source} (source-addresses)"
         if manner.ignored:
             yield "ignored", f"{' '.join(manner.ignored)} (ignored-offers)"
+        yield from self._signatures(sender)
         for problem in self._planner.families.problems:
             yield "ipv6", f"not used: {problem}"
         ways = [
@@ -85,6 +89,16 @@ class WayOut:
                 yield "memory", f"if TLS fails: {asked.remembered}"
         if self._dialler is not None:
             yield from self._dial(self._dialler, ways, address, sender)
+
+    def _signatures(self, sender: str) -> Pairs:
+        """Tell who would sign what a sender of ours writes."""
+        domain = sender.rpartition("@")[2]
+        if self._keyring is None or not domain or is_literal(domain):
+            return
+        self._keyring.refresh()
+        if keys := self._keyring.lines(ascii_domain(domain)):
+            names = ", ".join(key.selector for key in keys)
+            yield "signs", f"{keys[0].domain} by {names} (dkim-keys), where it is submitted here"
 
     def _destination(self, address: str, agent: list[str], sender: str) -> Destination:
         """Read what a line of `transports` adds to relay-send: --via and --lmtp."""

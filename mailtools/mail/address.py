@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 from mailtools.errors import BadAddress, NonAsciiAddress
 
-LOCAL_PART_MOST = 64  # octets, RFC 5321 4.5.3.1.1
+# Octets that every host takes, RFC 5321 4.5.3.1.1: no limit for what is read, since lists, SRS and
+# senders that name the recipient in theirs need more (4.5.3: "no limits, to the extent possible").
+LOCAL_PART_MOST = 64
 DOMAIN_MOST = 255  # octets, RFC 5321 4.5.3.1.2
 PATH_MOST = 256  # octets with the brackets, RFC 5321 4.5.3.1.3
 
@@ -32,7 +34,6 @@ _UNQUOTED = rf"(?:{_ATEXT}|\.)+"
 _mailbox = re.compile(rf"({_UNQUOTED}|{_QUOTED})@({_DOMAIN}|{_LITERAL})\Z")
 _domain = re.compile(rf"{_DOMAIN}\Z")
 _SOURCE_ROUTE = rf"@{_DOMAIN}(?:,@{_DOMAIN})*:"
-_srs = re.compile(r'"?SRS[01][=+-]', re.IGNORECASE)  # a local-part that holds another address
 _octet = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = rf"{_octet}(?:\.{_octet}){{3}}\Z"
 
@@ -72,8 +73,8 @@ def parse_address(text: str, *, utf8: bool = True) -> Address:
     local, domain = match.groups()
     if not utf8 and not text.isascii():
         raise NonAsciiAddress
-    if _octets(local) > LOCAL_PART_MOST and not _srs.match(local):
-        raise BadAddress("Local-part is longer than 64 octets (RFC 5321 4.5.3.1.1)")
+    if _octets(local) > PATH_MOST:
+        raise BadAddress(f"Local-part is longer than {PATH_MOST} octets")
     if _octets(domain) > DOMAIN_MOST:
         raise BadAddress("Domain is longer than 255 octets (RFC 5321 4.5.3.1.2)")
     if local[0] == '"':

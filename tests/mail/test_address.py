@@ -28,6 +28,11 @@ from mailtools.mail.address import (
         ("bob@[IPv6:2001:db8::1]", "bob", "[IPv6:2001:db8::1]"),
         ("jörg@bücher.example", "jörg", "bücher.example"),
         ("user%elsewhere@example.org", "user%elsewhere", "example.org"),
+        (
+            "bounces+" + "a" * 120 + "=example.net@example.org",
+            "bounces+" + "a" * 120 + "=example.net",
+            "example.org",
+        ),
         (".b..b.@example.org", ".b..b.", "example.org"),
     ],
 )
@@ -57,7 +62,7 @@ def test_good_addresses(text: str, local: str, domain: str) -> None:
         "bob\t@example.org",
         "bob\0@example.org",
         "<bob@example.org>",
-        "a" * 65 + "@example.org",
+        "a" * 257 + "@example.org",
         "bob@" + "a" * 64 + ".org",
         "bob@" + ".".join(["abcdefg"] * 32) + ".org",
     ],

@@ -144,6 +144,18 @@ for line in sys.stdin.buffer:
 """
 
 
+def test_one_message_alone_finds_out_whether_a_host_is_back(host: Host) -> None:
+    """Also where cron starts each run, and nothing is remembered but what is on disk."""
+    for number in range(10):
+        host.put(f"silent{number}@example.net" if number else "silent@example.net")
+    host.agent("relay-send", HONEST.replace('word = path.partition("@")[0]', 'word = "silent"'))
+    known = Destinations(f"{host.queue.path}/dest")
+    known.failed("example.net", time.time() - 1, "4.4.1", "nobody there")
+    result = host.run()
+    assert len(host.tried) == 1
+    assert result.stderr.count(b'text="Not tried, since example.net did not answer') == 9
+
+
 def test_an_agent_that_dies_delays_what_it_did_not_report_and_is_started_again(host: Host) -> None:
     host.agent("local-deliver", DIES)
     process = host.start()

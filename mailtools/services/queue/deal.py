@@ -113,12 +113,14 @@ class Dealer(Generic[T]):
         self._later: list[tuple[float, str]] = []
         """Destinations whose next job may not begin yet, and when it may: a heap."""
 
-    def put(self, name: str, sender: str, priority: int, item: T) -> None:
-        """Add an item for a destination."""
+    def put(self, name: str, sender: str, priority: int, item: T, *, probing: bool = False) -> None:
+        """Add an item for a destination; `probing`: when last tried it did not answer."""
         destination = self.destinations.get(name)
         if destination is None:
             destination = self.destinations[name] = Destination(name, self._limited)
             destination.obey(self._limits.find(name))
+            if probing:
+                destination.window = 1
         destination.put(sender, priority, item)
         self.waiting += 1
         self._queue(destination)

@@ -216,7 +216,8 @@ class Run:
             self._attempts.put_off(assignment, silence, now)
             return
         sender, priority = assignment.sender, assignment.priority
-        pool.dealer.put(assignment.destination, sender, priority, assignment)
+        probing = self._destinations.failures(assignment.destination) > 0
+        pool.dealer.put(assignment.destination, sender, priority, assignment, probing=probing)
 
     def _take_selected(self, selection: Selection) -> None:
         now = time.time()

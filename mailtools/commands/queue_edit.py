@@ -64,6 +64,8 @@ def main(
         raise click.UsageError("--failed and --to go with replay")
     if failed and to:
         raise click.UsageError("--failed and --to do not go together")
+    if not ids and sys.stdin.isatty():
+        raise click.UsageError(f"{verb} what? Name IDs, or pipe lines of queue-list to it")
     addresses = [str(parse_address(address)) for address in to]
     config = Config(etc)
     me = config.line("me") if verb == "replay" else ""

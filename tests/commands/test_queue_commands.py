@@ -382,3 +382,12 @@ def test_what_the_journal_calls_a_way_is_no_command(site, queue):
     id_ = put(queue)
     queue.reroute(id_, "--etc=/tmp; pipe-deliver sh")
     assert b"\trelay-send\texample.net\t" in site.run("queue-run", "--dry-run").stdout
+
+
+def test_nothing_is_waited_for_on_a_terminal(site, queue):
+    master, slave = pty.openpty()
+    done = site.run("queue-edit", "hold", input=None, stdin=slave)
+    os.close(master)
+    os.close(slave)
+    assert done.returncode == os.EX_USAGE
+    assert b"queue-list" in done.stderr

@@ -121,8 +121,7 @@ def story_of(id_: str, lines: list[LogLine]) -> Story:
             report = Report(get("to"), line.word, get("status"), get("text"))
             one.reports.append((line.time, report))
             one.ended = line.time or one.ended
-            if report.forward_path not in one.forward_paths:
-                one.forward_paths.append(report.forward_path)
+            one.forward_paths.setdefault(report.forward_path)
         elif line.word == NOTIFIED and get("dsn"):
             one.notices.append(Notice(line.time, get("of"), get("dsn")))
         elif line.word == HELD and get("rule"):

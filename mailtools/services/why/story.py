@@ -58,8 +58,8 @@ class Story:
     due: float | None = None
     expires: float | None = None
     """When it is given up, as long as it waits."""
-    forward_paths: list[str] = field(default_factory=list)
-    pending: list[str] = field(default_factory=list)
+    forward_paths: dict[str, None] = field(default_factory=dict)
+    pending: dict[str, None] = field(default_factory=dict)
     reports: list[tuple[float, Report]] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
@@ -88,11 +88,21 @@ class Story:
     """When pending paths are tried whose destinations have times of their own."""
     kept: bool = False
     """Whether it is over, still there to be sent again, and as far as is known was not."""
+    _by_path: dict[str, list[tuple[float, Report]]] = field(default_factory=dict)
+    """The reports by forward-path, the first `_sorted` of them."""
+    _sorted: int = 0
 
     def last(self, forward_path: str) -> Report | None:
         """Give the last report on a forward-path."""
-        found = [report for _, report in self.reports if report.forward_path == forward_path]
-        return found[-1] if found else None
+        found = self.reports_on(forward_path)
+        return found[-1][1] if found else None
+
+    def reports_on(self, forward_path: str) -> list[tuple[float, Report]]:
+        """Give the reports on a forward-path, with their times."""
+        for when, report in self.reports[self._sorted :]:
+            self._by_path.setdefault(report.forward_path, []).append((when, report))
+        self._sorted = len(self.reports)
+        return self._by_path.get(forward_path, [])
 
     @property
     def children(self) -> dict[str, str]:
@@ -143,7 +153,7 @@ def of_place(queue: Queue, place: Place, schedule: Schedule, classes: Classes) -
 def _of_entry(entry: Entry, place: Place, schedule: Schedule, classes: Classes) -> Story:
     envelope, journal = entry.envelope, entry.journal
     hops, origin = _hops(entry)
-    found, pending = envelope.parameters, [path.address for path in entry.pending]
+    found, pending = envelope.parameters, dict.fromkeys(path.address for path in entry.pending)
     own = {path: classes.find(schedule, path) for path in pending}
     times = [one.terms(envelope, entry.arrival) for one in own.values()]
     terms = max(times, key=lambda one: one.expires, default=schedule.terms(envelope, entry.arrival))
@@ -157,7 +167,7 @@ def _of_entry(entry: Entry, place: Place, schedule: Schedule, classes: Classes) 
         entry.message_id,
         {State.NEW: entry.arrival, State.WAIT: place.due}.get(place.state),
         terms.expires,
-        [path.address for path in envelope.forward_paths],
+        dict.fromkeys(path.address for path in envelope.forward_paths),
         pending,
         list(journal.attempts),
         list(journal.notices),
@@ -211,8 +221,7 @@ def of_records(records: Iterable[Record]) -> Story | None:
             story = story or Story(record.id, REMOVED, _arrival(record.id))
             story.state, story.ended = REMOVED, record.time
             for path in record.fields[:1]:
-                if path not in story.forward_paths:
-                    story.forward_paths.append(path)
+                story.forward_paths.setdefault(path)
         elif story is None:
             continue
         elif record.word in TURNS:
@@ -223,8 +232,7 @@ def of_records(records: Iterable[Record]) -> Story | None:
             path, status, text = record.fields[:3]
             story.reports.append((record.time, Report(path, record.word, status, text)))
             story.ended = record.time
-            if path not in story.forward_paths:
-                story.forward_paths.append(path)
+            story.forward_paths.setdefault(path)
     if story is not None:
         story.origin = story.copy_of
     return story

@@ -55,8 +55,7 @@ def _paths(advice: Advice, one: Story) -> Iterator[dict[str, Any]]:
             "retries": one.retries.get(path),
             "attempts": [
                 {"time": when, "action": r.action, "status": r.status, "text": r.text}
-                for when, r in one.reports
-                if r.forward_path == path
+                for when, r in one.reports_on(path)
             ],
             "cause": _cause(cause),
             "do": advice.helps(one, cause, path) if cause else [],

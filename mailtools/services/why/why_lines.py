@@ -88,7 +88,7 @@ class Teller(NamedTuple):
     def _path_lines(self, one: Story, path: str) -> Iterator[str]:
         mark = "" if path in one.pending else " (settled)" if one.pending else ""
         yield _line("to", f"<{path}>{mark}")
-        for run in _runs([item for item in one.reports if item[1].forward_path == path]):
+        for run in _runs(one.reports_on(path)):
             first, last, report, count = run
             text = f"    {_moment(first)} {report.action} {report.status} {one_line(report.text)}"
             yield f"{text} ({count} times, last {_moment(last)})" if count > 1 else text

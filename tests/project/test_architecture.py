@@ -64,3 +64,15 @@ def test_every_command_is_in_the_table() -> None:
         )
     )
     assert {path.name for path in (ROOT / "bin").iterdir()} - table == set()
+
+
+def test_every_folder_of_the_spool_is_named() -> None:
+    found = set()
+    for module in (ROOT / "mailtools").rglob("*.py"):
+        text = module.read_text()
+        found |= set(re.findall(r"(?:\{spool\}|dirname\(queue\)\})/([a-z-]+)", text))
+    assert {"queue", "greylist", "budget"} <= found
+    overview = (ROOT / "man/man7/mailtools.7").read_text()
+    for name in found:
+        assert f"`{name}/`" in TEXT or f"\n{name}/" in TEXT, name
+        assert re.search(rf"[/ ]{name}\b", overview), name

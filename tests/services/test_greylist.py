@@ -74,6 +74,8 @@ def test_vouching_again_lasts_from_then_on(grey: Greylist) -> None:
     [
         ("192.0.2.77", "", "192.0.2.0/24"),
         ("2001:db8:1:2:3:4:5:6", "", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.77", "", "192.0.2.0/24"),  # as a proxy may say it
+        ("fe80::1%eth0", "", "fe80::/64"),
         ("192.0.2.77", "Pool.Example.", "pool.example"),
     ],
 )

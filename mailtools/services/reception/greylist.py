@@ -22,6 +22,7 @@ from mailtools.errors import Failure, PolicyRefused
 from mailtools.services.access.networks import NOBODY, Networks
 from mailtools.store.greylist import Marks
 from mailtools.store.standing import Note, Standings
+from mailtools.trust.ip import read_ip
 
 if TYPE_CHECKING:
     from mailtools.protocol.smtp.session import Sink
@@ -61,7 +62,7 @@ def client_name(address: str, spf_domain: str = "") -> str:
     """Name who is there: the domain SPF proved, else the network of its IP address."""
     if spf_domain:
         return spf_domain.lower().rstrip(".")
-    ip = ipaddress.ip_address(address)
+    ip = read_ip(address)
     return str(ipaddress.ip_network(f"{ip}/{24 if ip.version == 4 else 64}", strict=False))
 
 

@@ -125,6 +125,17 @@ def test_a_chunk_that_fails_is_read_and_so_are_those_behind_it() -> None:
     assert [sink.state for sink in session.sinks] == ["aborted"]
 
 
+@pytest.mark.parametrize("end", [b"BDAT -1\r\n", b"GET / HTTP/1.1\r\n", b"EHLO a.test\r\nNOOP\r\n"])
+def test_what_ends_the_session_ends_the_message_in_hand(end: bytes) -> None:
+    session = FakeSession()
+    server = greeted(session)
+    assert codes(say(server, ENVELOPE + b"BDAT 4\r\na\r\nb")) == ["250", "250", "250"]
+    say(server, end)
+    assert session.messages == []
+    assert [sink.state for sink in session.sinks] == ["aborted"]
+    assert server.closed
+
+
 def test_a_queue_that_cannot_begin_refuses_data() -> None:
     session = FakeSession()
     session.data_failure = SystemTrouble()

@@ -199,6 +199,8 @@ class SmtpServer(Engine):
         if self._errors > self._settings.errors and failure.reply != 421:
             failure = TooManyErrors()
             self._session.refused(command, argument, failure)
+        if self.closed:
+            self._forget()
         self._say(bytes(self._failure_reply(failure)))
 
     def _failure_reply(self, failure: Failure) -> Reply:

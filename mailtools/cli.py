@@ -10,6 +10,7 @@ import click
 
 from mailtools import __version__, log
 from mailtools.errors import BadAddress, Failure
+from mailtools.mail.reply import one_line
 
 F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
@@ -71,7 +72,7 @@ def complain(failure: Failure) -> None:
     """Say a failure in the log's place, every line of its detail behind the command's name."""
     name = os.path.basename(sys.argv[0])
     for line in (failure.detail or failure.text).split("\n"):
-        log.line(f"{name}: {line}")
+        log.line(f"{name}: {one_line(line)}")  # it may be a terminal
 
 
 def command(

@@ -10,7 +10,10 @@ import re
 import stat
 import sys
 
-_UNPRINTABLE = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
+# The last but one are those that turn the direction of text (mail/reply.py has them too).
+_UNPRINTABLE = (
+    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def event(word: str, written: str = "", /, **keys: object) -> None:

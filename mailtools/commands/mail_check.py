@@ -10,6 +10,7 @@ import click
 from mailtools.cli import command, etc_option, spool_option
 from mailtools.commands.parts import need_folder
 from mailtools.config import SETTINGS, Config
+from mailtools.mail.reply import one_line
 from mailtools.services.check.finding import Weight, unique
 
 
@@ -33,7 +34,7 @@ def main(*, etc: str, spool: str, show: bool, no_dns: bool, json: bool) -> int:
     found = unique(findings(etc, spool, dns=not no_dns))
     for finding in found:
         for line in [_json(finding.fact())] if json else finding.lines():
-            click.echo(line)
+            click.echo(one_line(line))
     faults = sum(finding.weight is Weight.FAULT for finding in found)
     if not json:
         click.echo(_summary(faults, len(found) - faults))

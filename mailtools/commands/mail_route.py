@@ -26,6 +26,7 @@ from mailtools.commands.relay_parts import (
 )
 from mailtools.config import Config
 from mailtools.mail.address import parse_address
+from mailtools.mail.reply import one_line
 from mailtools.services.access.become import acting_for
 from mailtools.services.relay.dkim_keys import Keyring
 from mailtools.services.relay.families import Families
@@ -56,7 +57,7 @@ def main(*, etc: str, spool: str, sender: str, dial: bool, addresses: tuple[str,
     journey = build(Config(etc), spool, sender, dial=dial)
     for address in addresses:
         for line in journey.follow(address):
-            click.echo(line)
+            click.echo(one_line(str(line)))
     return journey.exit
 
 

@@ -11,6 +11,7 @@ from mailtools.cli import command, etc_option, spool_option
 from mailtools.commands.parts import classes_of, schedule_of
 from mailtools.config import Config
 from mailtools.errors import NoSuchEntry
+from mailtools.mail.reply import one_line
 from mailtools.services.listing.queue_view import need_queue
 from mailtools.services.why.advice import Advice
 from mailtools.services.why.inquiry import Inquiry
@@ -77,9 +78,10 @@ def main(*, etc: str, spool: str, json: bool, logs: tuple[str, ...], most: int, 
 
 
 def _paragraphs(told: Iterable[Iterable[str]]) -> None:
-    width = os.get_terminal_size(1).columns if sys.stdout.isatty() else sys.maxsize
+    # A terminal that does not know its width says 0.
+    width = (sys.stdout.isatty() and os.get_terminal_size(1).columns) or sys.maxsize
     for number, lines in enumerate(told):
         if number:
             click.echo()
         for line in lines:
-            click.echo(folded(line, width))
+            click.echo(folded(one_line(line), width))

@@ -1,6 +1,7 @@
 """queue-edit: what an operator does to entries of the queue."""
 
 import sys
+from codecs import getincrementaldecoder
 from collections.abc import Callable
 
 import click
@@ -8,6 +9,7 @@ import click
 from mailtools.cli import command, complain, etc_option, progress, spool_option
 from mailtools.config import Config
 from mailtools.mail.address import parse_address
+from mailtools.mail.reply import one_line
 from mailtools.services.listing.queue_edit import QueueEditor, each, ids_of
 from mailtools.services.queue.reroute import is_way
 
@@ -73,8 +75,13 @@ def main(
     editor = QueueEditor(f"{spool}/queue", me)
 
     def show(id_: str) -> None:
+        decoder = getincrementaldecoder("utf-8")("replace")
         for piece in editor.show(id_):
-            sys.stdout.buffer.write(piece)
+            if sys.stdout.isatty():  # what strangers write is not to move its cursor
+                lines = decoder.decode(piece).split("\n")
+                click.echo("\n".join(map(one_line, lines)), nl=False)
+            else:
+                sys.stdout.buffer.write(piece)
 
     actions: dict[str, Callable[[str], None]] = {
         "hold": editor.hold,

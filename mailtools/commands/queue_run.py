@@ -11,6 +11,7 @@ from mailtools.commands.parts import classes_of, home_of, need_folder, schedule_
 from mailtools.config import Config
 from mailtools.errors import BadAddress, SystemTrouble
 from mailtools.mail.address import ascii_domain, parse_domain
+from mailtools.mail.reply import one_line
 from mailtools.services.access.become import closed_to_us
 from mailtools.services.queue import selection
 from mailtools.services.queue.holding import HoldRules
@@ -63,7 +64,7 @@ def main(
     plan = read_plan(etc, owner)
     if dry_run:
         for line in selection.preview(queue, plan.transports, asked, time.time(), plan.rules):
-            click.echo(line)
+            click.echo("\t".join(map(one_line, line.split("\t"))))
         return os.EX_OK
     queue.create()
     held = lock.hold(f"{queue.path}/lock", 0)

@@ -8,7 +8,8 @@ from mailtools.errors import Failure
 # Compiled where a peer first replies. Some write a TAB for the space.
 _LINE = rb"(?s)([2-5][0-9]{2})(?:([ \t-])(.*))?\Z"
 _STATUS = r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |\Z)"
-_CONTROLS = dict.fromkeys((*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029), "?") | {9: " "}
+_TURNS = (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))  # right to left
+_CONTROLS = dict.fromkeys((*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029, *_TURNS), "?") | {9: " "}
 
 
 class Reply(NamedTuple):
@@ -66,7 +67,10 @@ def reply_to(failure: Failure) -> Reply:
 
 
 def one_line(text: str) -> str:
-    """Make a text safe for one line: control characters become `?`, TAB a space."""
+    """Make a text safe for one line: control characters become `?`, TAB a space.
+
+    So do those that turn the direction of text: a terminal would show it in another order.
+    """
     return text.translate(_CONTROLS)
 
 

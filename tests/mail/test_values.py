@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailtools.errors import BadEntry, MailboxFull, NoSuchMailbox
+from mailtools.log import facts
 from mailtools.mail import fields
 from mailtools.mail.envelope import Envelope, ForwardPath, decode, encode
-from mailtools.mail.reply import make_peer_reply, parse_reply_line, reply, reply_to
+from mailtools.mail.reply import make_peer_reply, one_line, parse_reply_line, reply, reply_to
 from mailtools.mail.report import ACTIONS, Report, parse_report, report_failure
 
 words = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=20)
@@ -20,6 +21,14 @@ def test_reply_repeats_the_status_on_each_line() -> None:
 
 def test_reply_text_cannot_break_the_line() -> None:
     assert bytes(reply_to(NoSuchMailbox("a\r\n250 b"))) == b"550-5.1.1 a?\r\n550 5.1.1 250 b\r\n"
+
+
+def test_one_line_neither_moves_a_cursor_nor_turns_text_round() -> None:
+    assert one_line("a\tb\r\n\x1b[2J\x9b\u2028") == "a b???[2J??"
+    for turn in "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069":
+        assert one_line(f"ann{turn}moc.") == "ann?moc."
+        assert facts({"to": f"ann{turn}moc."}) == 'to="ann?moc."'
+    assert one_line("שלום ångström") == "שלום ångström"
 
 
 def test_peers_reply_with_and_without_status() -> None:

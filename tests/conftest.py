@@ -2,8 +2,10 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,6 +160,17 @@ def site(tmp_path: Path) -> Iterator[Site]:
     made = Site(tmp_path)
     yield made
     made.stop()
+
+
+@pytest.fixture
+def open_site() -> Iterator[Site]:
+    """The same where whoever root becomes can go in: pytest's own folder is root's alone."""
+    root = Path(tempfile.mkdtemp(prefix="mailtools-"))
+    root.chmod(0o755)
+    made = Site(root)
+    yield made
+    made.stop()
+    shutil.rmtree(root)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ import os
 import click
 
 from mailtools.cli import command
+from mailtools.mail.reply import one_line
+from mailtools.services.access.become import acting_for
 from mailtools.services.check.maildir_check import check
 
 
@@ -17,8 +19,10 @@ def main(*, mend: bool, maildirs: tuple[str, ...]) -> int:
     """Say what is wrong with each MAILDIR and its folders, a line a fault."""
     code = os.EX_OK
     for maildir in maildirs:
-        for fault in check(maildir.rstrip("/") or "/", mend=mend):
-            click.echo(fault)
-            if not fault.mended:
-                code = os.EX_DATAERR
+        path = maildir.rstrip("/") or "/"
+        with acting_for(path):  # what its owner laid there may lead root anywhere
+            for fault in check(path, mend=mend):
+                click.echo(one_line(str(fault)))
+                if not fault.mended:
+                    code = os.EX_DATAERR
     return code

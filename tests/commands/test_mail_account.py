@@ -11,6 +11,11 @@ from mailtools.services.access.accounts import Accounts
 
 
 @pytest.fixture
+def site(open_site):
+    return open_site
+
+
+@pytest.fixture
 def account(site):
     site.set("mailbox-owner", str(os.getuid() or 65534))
 
@@ -140,6 +145,21 @@ def test_a_maildir_made_by_root_is_the_users(site, account):
         assert (path.stat().st_uid, path.stat().st_gid) == (65534, 65534)
     assert home.parent.stat().st_uid == 0
     assert home.parent.stat().st_mode & 0o055 == 0o055
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root_gives_nothing_away_that_a_home_leads_to(site, account):
+    home, theirs = site.homes / "bob", site.root / "theirs"
+    (theirs / "tmp").mkdir(parents=True)
+    home.mkdir()
+    (home / "Maildir").symlink_to(theirs)
+    os.chown(home, 65534, 65534)
+    done = account("add", "bob", "--home", str(home), "--maildir", "~/Maildir", "--uid", "65534",
+                   "--no-password")  # fmt: skip
+    assert done.returncode == os.EX_TEMPFAIL
+    assert b"Permission denied" in done.stderr
+    assert [path.name for path in theirs.iterdir()] == ["tmp"]
+    assert (theirs / "tmp").stat().st_uid == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

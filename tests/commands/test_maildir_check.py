@@ -1,6 +1,7 @@
 """maildir-check: faults found and mended, UIDs kept."""
 
 import os
+import pwd
 import re
 import time
 from pathlib import Path
@@ -77,3 +78,21 @@ def test_the_command_mends(site, maildir):
     done = site.run("maildir-check", "--mend", maildir.path)
     assert done.returncode == 0
     assert done.stdout.endswith(b"dovecot-uidlist: has lines that cannot be read (mended)\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be led astray")
+def test_root_follows_no_links_out_of_the_owners_reach(open_site):
+    site, owner = open_site, pwd.getpwnam("games")
+    theirs, maildir = site.root / "theirs", site.root / "Maildir"
+    for folder in (theirs, maildir, maildir / "new", maildir / "tmp"):
+        folder.mkdir()
+    (theirs / "important,S=99,W=99").write_text("x\n")
+    (maildir / "cur").symlink_to(theirs)
+    (maildir / "new" / "1,S=99,W=99\x1b[2J\u202e").write_text("x\n")
+    for path in (maildir, *maildir.iterdir()):
+        os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+    done = site.run("maildir-check", "--mend", str(maildir))
+    assert [path.name for path in theirs.iterdir()] == ["important,S=99,W=99"]
+    assert b"Traceback" not in done.stderr
+    assert b"\x1b" not in done.stdout
+    assert "\u202e" not in done.stdout.decode()

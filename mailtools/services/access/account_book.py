@@ -10,6 +10,7 @@ from mailtools.errors import Misconfigured, NoSuchMailbox, SystemTrouble, Usage
 from mailtools.services.access import text_file
 from mailtools.services.access.account_line import NOBODY, Account, read_account, read_accounts
 from mailtools.services.access.accounts import Accounts
+from mailtools.services.access.become import acting_as
 from mailtools.store import disk
 from mailtools.store.maildir import Maildir
 
@@ -130,12 +131,20 @@ def make_maildir(account: Account) -> bool:
         return False
     top = account.home.rstrip("/") or account.maildir
     disk.make_directory(os.path.dirname(top), 0o755, sync=True)  # others' homes stand in it too
-    ours = _missing(account.maildir, top)
-    maildir.create()
-    if os.geteuid() == 0 and account.uid != 0:
-        for path in (*ours, *(f"{account.maildir}/{name}" for name in ("tmp", "new", "cur"))):
-            disk.set_owner(path, account.uid, account.gid)
+    missing = _missing(account.maildir, top)
+    if missing and os.geteuid() == 0 and account.uid > 0:
+        _begin(missing[-1], account)
+    # As the owner: in a home that is there, links may lead root anywhere.
+    with acting_as(account.uid, account.gid):
+        maildir.create()
     return True
+
+
+def _begin(path: str, account: Account) -> None:
+    """Make the first directory that is to be the account's, where its folder is root's."""
+    if os.stat(os.path.dirname(path)).st_uid == 0:
+        disk.make_directory(path, sync=True)
+        disk.set_owner(path, account.uid, account.gid)
 
 
 def _missing(path: str, top: str) -> list[str]:

@@ -47,21 +47,29 @@ def acting_for(path: str) -> Iterator[None]:
     What servers that began as root write there, others that run as that owner can then read and
     add to; and nothing that is laid in root's way there is followed as root.
     """
-    uid, gid = owner_of(path) if os.geteuid() == 0 else (0, 0)
-    if uid == 0:
+    with acting_as(*(owner_of(path) if os.geteuid() == 0 else (0, 0))):
+        yield
+
+
+@contextlib.contextmanager
+def acting_as(uid: int, gid: int) -> Iterator[None]:
+    """Be a user for a moment, where we are root and he is not; root's groups stay behind."""
+    if os.geteuid() != 0 or uid <= 0:
         yield
         return
-    before = os.getegid()
+    group, groups = os.getegid(), os.getgroups()
     try:
-        os.setegid(gid)
-        os.seteuid(uid)
-    except OSError as error:
-        raise SystemTrouble(detail=f"cannot act as uid {uid}: {error.strerror}") from error
-    try:
+        try:
+            os.setgroups([gid])
+            os.setegid(gid)
+            os.seteuid(uid)
+        except OSError as error:
+            raise SystemTrouble(detail=f"cannot act as uid {uid}: {error.strerror}") from error
         yield
     finally:
         os.seteuid(0)
-        os.setegid(before)
+        os.setegid(group)
+        os.setgroups(groups)
 
 
 def owner_of(path: str) -> tuple[int, int]:

@@ -310,3 +310,57 @@ def test_a_forged_srs_address_is_nobody_even_where_all_is_caught(files, srs):
 def test_an_account_whose_name_looks_like_srs_is_still_found(files, srs):
     there = directory(files, People("srs0-team"), srs=srs)
     assert leads(there, "SRS0-team@example.org") == ["srs0-team"]
+
+
+def refused(known: Directory) -> str:
+    with pytest.raises(Misconfigured) as raised:
+        known.resolve(parse_address("team@example.org"))
+    return raised.value.detail
+
+
+def test_a_list_that_others_may_write_names_addresses_only(files):
+    path = files / "list"
+    aliases(files, f"team: :include:{path}\n")
+    known = directory(files)
+    for mode in (0o620, 0o602):
+        path.write_text("carol, x@example.com\n")
+        path.chmod(mode)
+        assert leads(known, "team@example.org") == ["carol", "x@example.com"]
+        for power in ('"|/bin/prog"', "/home/bob/Maildir/", f":include:{files}/other"):
+            path.write_text(f"carol\n{power}\n")
+            assert "others may write it" in refused(known)
+    path.chmod(0o600)
+    path.write_text('"|/bin/prog"\n')
+    assert leads(known, "team@example.org") == ["/bin/prog"]
+
+
+def test_a_list_that_is_no_plain_file_or_too_large_is_not_waited_for(files, monkeypatch):
+    path = files / "list"
+    os.mkfifo(path)
+    aliases(files, f"team: :include:{path}\n")
+    assert "Not a plain file" in refused(directory(files))
+    path.unlink()
+    path.touch()
+    os.truncate(path, 1 << 40)
+    assert "Larger than" in refused(directory(files))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_users_list_leads_to_nothing_of_anothers(files):
+    theirs, mine = files / "theirs", files / "mine"
+    theirs.write_text("friend@example.net\n")
+    mine.write_text(f":include:{theirs}\n")
+    aliases(files, f"team: :include:{mine}\ntheirs: :include:{theirs}\n")
+    os.chown(theirs, 1001, 1001)
+    os.chown(mine, 1002, 1002)
+    known = directory(files)
+    assert leads(known, "theirs@example.org") == ["friend@example.net"]  # known by now
+    assert "another user's list" in refused(known)
+    os.chown(mine, 1001, 1001)
+    assert leads(directory(files), "team@example.org") == ["friend@example.net"]
+    mine.unlink()
+    mine.symlink_to(theirs)
+    os.chown(mine, 1002, 1002, follow_symlinks=False)
+    assert "leads to what is another user's" in refused(directory(files))
+    os.chown(mine, 0, 0, follow_symlinks=False)
+    assert leads(directory(files), "team@example.org") == ["friend@example.net"]

@@ -6,17 +6,24 @@ if text is not None:
     file.settle()
 """
 
+import errno
 import os
+import stat
+import sys
+
+from mailtools.store.plain_file import opener
 
 
 class ChangingFile:
     """One such file."""
 
-    __slots__ = ("_read", "_settled", "owner", "path")
+    __slots__ = ("_most", "_read", "_settled", "mode", "owner", "path")
 
-    def __init__(self, path: str) -> None:
-        """Name the file."""
-        self.path = path
+    def __init__(self, path: str, most: int = sys.maxsize) -> None:
+        """Name the file; one that is no plain file, or larger than `most` octets, is not read."""
+        self.path, self._most = path, most
+        self.mode = 0
+        """Its permissions when it was last read."""
         self.owner = (os.getuid(), os.getgid())
         """Uid and gid of the file when it was last read; ours before that."""
         self._settled: tuple[int, int, int] | None = None
@@ -30,13 +37,15 @@ class ChangingFile:
         try:
             if self._settled and _stamp(os.stat(self.path)) == self._settled:
                 return None
-            with open(self.path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            with open(self.path, "rb", opener=opener) as file:
                 about = os.fstat(file.fileno())  # of what is read, not of what replaced it since
-                text = file.read()
+                if about.st_size > self._most:
+                    raise OSError(errno.EINVAL, f"Larger than {self._most} octets", self.path)
+                text = file.read(about.st_size + 1).decode("utf-8", "surrogateescape")
         except OSError:
             self._settled = None
             raise
-        self.owner = (about.st_uid, about.st_gid)
+        self.owner, self.mode = (about.st_uid, about.st_gid), stat.S_IMODE(about.st_mode)
         self._read, self._settled = _stamp(about), None
         return text
 

@@ -24,9 +24,9 @@ from mailtools.errors import (
 )
 from mailtools.mail.address import Address, ascii_domain, parse_address
 from mailtools.services.access.account_line import Account
-from mailtools.services.access.changing_file import ChangingFile
-from mailtools.services.local.aliases import AliasFile, Kind, Word, read_targets
+from mailtools.services.local.aliases import AliasFile, Kind, Word
 from mailtools.services.local.batv import Batv
+from mailtools.services.local.lists import Lists
 from mailtools.services.local.srs import Srs
 from mailtools.services.local.way import Step, Steps, Target, Way, Where
 
@@ -75,7 +75,7 @@ class Directory:
         self._virtual = AliasFile(virtual, addresses=True)
         self._separators = separators
         self._srs, self._batv = srs, batv
-        self._lists: dict[str, tuple[ChangingFile, list[Word]]] = {}
+        self._lists = Lists()
 
     # -- questions --------------------------------------------------------------------------------
 
@@ -242,7 +242,7 @@ class Directory:
                 case Kind.INCLUDE:
                     if len(way.trail) >= DEPTH_MOST:
                         raise Misconfigured(detail=f"{word.place}: lists that include each other")
-                    members, who = self._list(word)
+                    members, who = self._lists.read(word, owner)
                     way.note(Step(f":include:{word.value}", word.place))
                     self._expand(members, address, way.deeper(word.value, way.owner), None, who)
                 case Kind.NOTHING:
@@ -278,26 +278,6 @@ class Directory:
         for place in range(len(local) - 1, 0, -1):
             if local[place] in self._separators:
                 yield local[:place], local[place + 1 :]
-
-    def _list(self, word: Word) -> tuple[list[Word], tuple[int, int]]:
-        """Read an :include: file, or take it from memory; give its words and its owner."""
-        file, words = self._lists.get(word.value) or (ChangingFile(word.value), [])
-        try:
-            text = file.news()
-        except OSError as error:
-            detail = f"{word.place}: cannot read {word.value}: {error.strerror}"
-            raise Misconfigured(detail=detail) from error
-        if text is None:
-            return words, file.owner
-        faults: list[str] = []
-        words = []
-        for number, line in enumerate(text.split("\n"), 1):
-            words += read_targets(line, f"{word.value}:{number}", faults)
-        if faults:
-            raise Misconfigured(detail="\n".join(faults))
-        file.settle()
-        self._lists[word.value] = (file, words)
-        return words, file.owner
 
 
 class OneMaildir:

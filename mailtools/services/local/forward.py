@@ -14,6 +14,7 @@ import stat
 
 from mailtools.errors import Misconfigured, SystemTrouble
 from mailtools.services.local.aliases import Kind, Word, read_target, read_targets
+from mailtools.services.local.lists import NOT_ALONE, POWERS
 
 FILE_MOST = 1024 * 1024  # octets
 
@@ -47,7 +48,10 @@ def included(word: Word) -> list[Word]:
     if text is None:
         raise Misconfigured(detail=f"{word.place}: there is no {word.value}")
     found = _forward(text, word.value)
-    return found[0] if found else []
+    words = found[0] if found else []
+    if any(one.kind in POWERS for one in words) and os.stat(word.value).st_mode & 0o022:
+        raise Misconfigured(detail=f"{word.value}: {NOT_ALONE} {word.value}")
+    return words
 
 
 def _defaults(dotted: str) -> list[str]:

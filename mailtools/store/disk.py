@@ -145,7 +145,8 @@ def append(
     """
     try:
         new = not os.path.exists(path)
-        access = os.O_RDWR if mend else os.O_WRONLY
+        # Nonblocking: a FIFO under that name is an error at once, and not a long wait.
+        access = (os.O_RDWR if mend else os.O_WRONLY) | os.O_NONBLOCK
         fd = _call(os.open, path, access | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, mode)
         try:
             if mend and not new:

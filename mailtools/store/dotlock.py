@@ -11,6 +11,7 @@ import time
 
 from mailtools.errors import SystemTrouble
 from mailtools.store import disk
+from mailtools.store.plain_file import opener
 
 STALE = 120  # seconds: Dovecot's limit for its UID list
 FRESH = 2  # seconds: the holder may still be writing its pid
@@ -79,7 +80,7 @@ class DotLock:
         age = time.time() - max(status.st_mtime, status.st_ctime)
         if age < FRESH:
             return False
-        with open(self.path, "rb") as file:
+        with open(self.path, "rb", opener=opener) as file:
             pid, _, host = file.read(512).decode("utf-8", "replace").strip().partition(":")
         if host == _HOST and pid.isascii() and pid.isdigit() and int(pid) > 0:
             # Dovecot trusts a living process for ever; so do we.

@@ -12,10 +12,12 @@ from collections.abc import Iterable
 
 from mailtools.store import disk
 from mailtools.store.maildir_names import unique_name
+from mailtools.store.plain_file import opener
 from mailtools.store.uidlist import UidList
 
 NAME = "dovecot-keywords"
 MOST = 26
+READ_MOST = 1 << 20  # octets: what is beyond names no letter
 
 
 class Keywords:
@@ -96,12 +98,12 @@ class Keywords:
 
     def _refresh(self) -> None:
         try:
-            with open(self.path, "rb") as file:
+            with open(self.path, "rb", opener=opener) as file:
                 status = os.fstat(file.fileno())
                 mark = (status.st_ino, status.st_mtime_ns, status.st_size)
                 if mark == self._mark:
                     return
-                text = os.fsdecode(file.read())
+                text = os.fsdecode(file.read(READ_MOST))
         except FileNotFoundError:
             self._mark, self._names = None, {}
             return

@@ -50,6 +50,7 @@ from mailtools.errors import Failure, NoSuchFolder, NoSuchMessage, SystemTrouble
 from mailtools.store import disk, maildir_folders
 from mailtools.store.maildir_delivery import Delivery, create
 from mailtools.store.maildir_names import CUR, NEW, Message, info, unique_name
+from mailtools.store.plain_file import opener
 
 T = TypeVar("T")
 SLACK = 1.0  # seconds: the grain of mtimes and the drift of clocks
@@ -212,7 +213,7 @@ class Maildir:
 
     def open(self, message: Message) -> FileIO:
         """Open a message for reading, unbuffered; raise NoSuchMessage when it is gone."""
-        return self._follow(message, lambda found: FileIO(found.path))
+        return self._follow(message, lambda found: FileIO(found.path, opener=opener))
 
     def take(self, message: Message) -> Message:
         """Move a message from new/ to cur/; give it under its name there, or NoSuchMessage."""
@@ -295,7 +296,7 @@ class Maildir:
         return placed
 
     def _rewrite(self, found: Message, other: "Maildir", flags: str) -> Message:
-        with FileIO(found.path) as file:
+        with FileIO(found.path, opener=opener) as file:
             delivery = other.begin()
             try:
                 while data := file.read(disk.BUFFER):

@@ -10,6 +10,8 @@ import os
 import re
 import time
 
+from mailtools.store.plain_file import opener
+
 _number = re.compile(r"[,](S|W)=([0-9]+)")
 
 HOST = os.uname().nodename.replace("/", "\\057").replace(":", "\\072").replace(",", "\\054")
@@ -109,7 +111,7 @@ def measure(path: str) -> tuple[int, int]:
     """Read a file and give its size, and its size with CRLF."""
     size = wire = 0
     last = b""
-    with open(path, "rb", buffering=0) as file:
+    with open(path, "rb", buffering=0, opener=opener) as file:
         while data := file.read(1 << 18):
             size += len(data)
             wire += len(data) + data.count(b"\n") - data.count(b"\r\n")

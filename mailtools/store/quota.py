@@ -17,9 +17,11 @@ from typing import NamedTuple
 from mailtools.store import disk, maildir_folders
 from mailtools.store.maildir import Maildir
 from mailtools.store.maildir_names import unique_name
+from mailtools.store.plain_file import opener
 
 NAME = "maildirsize"
 LENGTH_MOST = 5120  # octets: Maildir++
+READ_MOST = 65536  # octets that are looked at: all of it, where anybody reckons it anew in time
 BELIEVED = 900  # seconds: Maildir++
 
 
@@ -114,6 +116,8 @@ class Quota:
                     count += 1
                 except FileNotFoundError:
                     continue
+                except OSError as error:
+                    raise disk.trouble(error, "read", message.path) from error
         if limits and self._writes and os.path.isdir(f"{self._root}/tmp"):
             text = f"{limits.octets}S,{limits.messages}C\n{octets} {count}\n"
             temporary = f"{self._root}/tmp/{unique_name()}"
@@ -127,9 +131,9 @@ class Quota:
     def _read(self) -> tuple[Limits, Usage | None, bool] | None:
         """Limits, sum (None: cannot be read), and whether it may be off; None for no file."""
         try:
-            with open(self.path, "rb") as file:
+            with open(self.path, "rb", opener=opener) as file:
                 age = time.time() - os.fstat(file.fileno()).st_mtime
-                head, *lines = file.read().decode("ascii", "replace").split("\n")
+                head, *lines = file.read(READ_MOST).decode("ascii", "replace").split("\n")
         except FileNotFoundError:
             return None
         except OSError as error:

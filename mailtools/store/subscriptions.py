@@ -10,13 +10,14 @@ import os
 
 from mailtools.errors import BadFolderName
 from mailtools.mail import utf7
-from mailtools.store import disk
+from mailtools.store import disk, plain_file
 from mailtools.store.dotlock import DotLock
 from mailtools.store.maildir_folders import SEPARATOR
 from mailtools.store.maildir_names import unique_name
 
 NAME = "subscriptions"
 COURIER = "courierimapsubscribed"
+READ_MOST = 1 << 24  # octets
 _HEAD_2 = "V\t2\n\n"
 _ESCAPES = {"\x01": "\x011", "\t": "\x01t", "\r": "\x01r", "\n": "\x01n"}
 
@@ -73,8 +74,7 @@ class Subscriptions:
 
 def _text(path: str) -> str | None:
     try:
-        with open(path, "rb") as file:
-            return os.fsdecode(file.read())
+        return os.fsdecode(plain_file.read(path, READ_MOST))
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -20,14 +20,16 @@ from collections.abc import Iterable
 from io import FileIO
 
 from mailtools.errors import QueueFull, SystemTrouble
-from mailtools.store import disk, uidvalidity
+from mailtools.store import disk, plain_file, uidvalidity
 from mailtools.store.dotlock import DotLock
 from mailtools.store.maildir import Maildir
 from mailtools.store.maildir_names import Message, unique_name, unique_part
+from mailtools.store.plain_file import opener
 
 NAME = "dovecot-uidlist"
 COURIER = "courierimapuiddb"
 STALE_LEAST = 64  # removed messages, below which a list is not worth writing anew
+READ_MOST = 1 << 30  # octets: ten million messages
 UID_MOST = 0xFFFFFFFE
 
 _record = re.compile(r"([0-9]{1,10}) ((?:[^ :]\S* +)*):([^/]+)\Z")
@@ -167,9 +169,11 @@ class UidList:
             if self._file and self._whole and self._is_open(status):
                 if status.st_size == self._offset:
                     return False
+            elif status.st_size > READ_MOST:
+                raise SystemTrouble(detail=f"{self.path} is larger than {READ_MOST} octets")
             else:
                 self._clear()
-                self._file = FileIO(self.path)
+                self._file = FileIO(self.path, opener=opener)
             self._file.seek(self._offset)
             self._take(self._file.read())
         except FileNotFoundError:
@@ -306,8 +310,7 @@ class UidList:
 
     def _import_courier(self) -> bool:
         try:
-            with open(f"{self._maildir.path}/{COURIER}", "rb") as file:
-                data = file.read()
+            data = plain_file.read(f"{self._maildir.path}/{COURIER}", READ_MOST)
         except FileNotFoundError:
             return False
         except OSError as error:

@@ -2,15 +2,21 @@
 
 import os
 import re
+import resource
 import select
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from mailtools.errors import SystemTrouble
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.report import DELAYED, DELIVERED, EXPANDED, FAILED
 from mailtools.services.access.accounts import Accounts
 from mailtools.services.agent import Job
+from mailtools.services.local import mailbox
+from mailtools.services.local.child import Deputies, Outcome
 from mailtools.services.local.delivery import Local
 from mailtools.services.local.directory import Directory
 from mailtools.store import disk
@@ -431,3 +437,54 @@ def test_root_becomes_the_owner_and_never_delivers_as_root(tmp_path):
     host.local.close()
     assert len(os.listdir(host.root / "bob" / "Maildir" / "new")) == 3
     assert os.geteuid() == 0
+
+
+def test_what_a_program_says_without_end_fills_nobodys_memory(host):
+    host.write("aliases", 'run: "|head -c 300000000 /dev/zero; echo; echo the end; exit 100"')
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    [report] = host.deliver("run@example.org")
+    assert report.text == "The program ended with exit code 100: the end"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 50_000  # KiB
+
+
+def test_who_holds_a_programs_output_open_is_not_waited_for(host):
+    host.write("aliases", 'run: "|sleep 1000 & echo $!; exit 100"')
+    [report] = host.deliver("run@example.org")
+    assert report.action == FAILED
+    os.kill(int(report.text.rpartition(" ")[2]), 9)
+
+
+def test_programs_of_one_mailbox_share_their_time(host, monkeypatch):
+    host.write("bob/.qmail", f"|echo x >>{host.root}/ran", f"|echo x >>{host.root}/ran")
+    host.local = Local(host.directory, host.queue, program_limit=150)
+    ticks = iter(range(0, 1000, 100))
+    monkeypatch.setattr(mailbox, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    [report] = host.deliver("bob@example.org")
+    assert (report.action, "too long" in report.text) == (DELAYED, True)
+    assert (host.root / "ran").read_text() == "x\n"
+
+
+@pytest.mark.parametrize("name", ["maildirsize", "new/1", "cur/1:2,S"])
+def test_a_fifo_in_a_maildir_is_not_waited_for(host, name):
+    maildir = Maildir(f"{host.root}/bob/Maildir")
+    maildir.create()
+    os.mkfifo(f"{maildir.path}/{name}")
+    host.write("accounts", f"bob:{{PLAIN}}x::::{host.root}/bob::quota=1G")
+    assert host.deliver("bob@example.org")[0].action == DELAYED
+    host.write("accounts", f"bob:{{PLAIN}}x::::{host.root}/bob::")
+    # Without a quota nobody asks what the others weigh.
+    assert host.deliver("bob@example.org")[0].action in (DELIVERED, DELAYED)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root has deputies")
+def test_a_deputy_that_is_stopped_keeps_nobody_waiting(tmp_path):
+    deputies = Deputies(lambda order, message: Outcome(order["text"]), 1.0)
+    owner = (12345, 12345, "")
+    assert deputies.do(owner, {"text": "once"}, b"x" * 10**6).text == "once"
+    [deputy] = deputies._deputies.values()
+    os.kill(deputy.pid, signal.SIGSTOP)
+    with pytest.raises(SystemTrouble) as raised:
+        deputies.do(owner, {"text": "x"}, b"x" * 10**6)
+    assert "fell silent" in raised.value.detail
+    assert deputies.do(owner, {"text": "again"}, b"").text == "again"
+    deputies.close()

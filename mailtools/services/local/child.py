@@ -11,14 +11,18 @@ Without root, or for what the accounts say is root's own, it is done here and no
 from __future__ import annotations
 
 import os
+import select
+import signal
+import time
 import traceback
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any
 
 from mailtools.errors import Failure, SystemTrouble
 from mailtools.services.access.become import become
 
 DEPUTIES_MOST = 20
+END_MOST = 5.0  # seconds that one has to end: its user may have stopped it
 
 
 class Outcome:
@@ -40,7 +44,7 @@ Work = Callable[[Order, bytes], Outcome]
 class _Deputy:
     __slots__ = ("answers", "orders", "pid")
 
-    def __init__(self, pid: int, orders: int, answers: BinaryIO) -> None:
+    def __init__(self, pid: int, orders: int, answers: int) -> None:
         self.pid = pid
         self.orders = orders
         self.answers = answers
@@ -49,9 +53,9 @@ class _Deputy:
 class Deputies:
     """The deputies of one agent, by uid, gid and user; of many, the longest idle goes."""
 
-    def __init__(self, work: Work) -> None:
-        """Take what is to be done with an order."""
-        self._work = work
+    def __init__(self, work: Work, patience: float) -> None:
+        """Take what is to be done with an order, and how many seconds a deputy has for one."""
+        self._work, self._patience = work, patience
         self._deputies: dict[tuple[int, int, str], _Deputy] = {}
 
     def do(self, owner: tuple[int, int, str], order: Order, message: bytes) -> Outcome:
@@ -61,21 +65,22 @@ class Deputies:
         import json
 
         deputy = self._deputies.pop(owner, None) or self._start(owner)
-        try:
-            _write(deputy.orders, json.dumps([order, len(message)]).encode() + b"\n")
-            _write(deputy.orders, message)
-            line = deputy.answers.readline()
-        except BrokenPipeError:
-            line = b""
+        said = json.dumps([order, len(message)]).encode() + b"\n" + message
+        line = _asked(deputy, said, self._patience)
+        if line is None:
+            # He may be stopped, by his user or for what he was given to open.
+            os.kill(deputy.pid, signal.SIGKILL)
+            detail = f"the deputy of uid {owner[0]} fell silent: {_end(deputy)}"
+            raise SystemTrouble(detail=detail)
         if not line.endswith(b"\n"):
             raise SystemTrouble(detail=f"the deputy of uid {owner[0]} died: {_end(deputy)}")
         self._deputies[owner] = deputy
-        said = json.loads(line)
-        if "status" in said:
+        done = json.loads(line)
+        if "status" in done:
             raise Failure(
-                said["text"], detail=said["detail"], status=said["status"], reply=said["reply"]
+                done["text"], detail=done["detail"], status=done["status"], reply=done["reply"]
             )
-        return Outcome(said["text"], said["forwards"])
+        return Outcome(done["text"], done["forwards"])
 
     def close(self) -> None:
         """End all deputies."""
@@ -102,7 +107,8 @@ class Deputies:
                 os._exit(0)  # nothing of the parent's is to be flushed or cleaned up twice
         os.close(orders)
         os.close(answers)
-        return _Deputy(pid, to_deputy, open(from_deputy, "rb"))
+        os.set_blocking(to_deputy, False)
+        return _Deputy(pid, to_deputy, from_deputy)
 
     def _serve(self, owner: tuple[int, int, str], orders: int, answers: int) -> None:
         import json
@@ -147,9 +153,41 @@ def _said(failure: Failure) -> dict[str, object]:
     }
 
 
+def _asked(deputy: _Deputy, said: bytes, patience: float) -> bytes | None:
+    """Say an order and give the answer, torn where the deputy died; None: he took too long."""
+    end, view, line = time.monotonic() + patience, memoryview(said), b""
+    poll = select.poll()
+    poll.register(deputy.orders, select.POLLOUT)
+    poll.register(deputy.answers, select.POLLIN)
+    while not line.endswith(b"\n"):
+        left = end - time.monotonic()
+        ready = dict(poll.poll(left * 1000)) if left > 0 else {}
+        if not ready:
+            return None
+        if deputy.answers in ready:
+            piece = os.read(deputy.answers, 65536)
+            if not piece:
+                break
+            line += piece
+        elif deputy.orders in ready:
+            try:
+                view = view[os.write(deputy.orders, view) :]
+            except BrokenPipeError:
+                break
+            if not view:
+                poll.unregister(deputy.orders)
+    return line
+
+
 def _end(deputy: _Deputy) -> str:
     os.close(deputy.orders)
-    deputy.answers.close()
+    os.close(deputy.answers)
+    watched = os.pidfd_open(deputy.pid)
+    try:
+        if not select.select([watched], [], [], END_MOST)[0]:
+            os.kill(deputy.pid, signal.SIGKILL)
+    finally:
+        os.close(watched)
     _, status = os.waitpid(deputy.pid, 0)
     return f"wait status {status}"
 

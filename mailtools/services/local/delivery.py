@@ -38,6 +38,7 @@ from mailtools.store.queue import Queue
 from mailtools.store.queue_id import arrival, is_id
 
 PROGRAM_LIMIT = 1000.0  # seconds, as Postfix' command_time_limit
+DEPUTY_MORE = 120.0  # seconds for what else a mailbox wants done: a large one is counted anew
 
 _delivered_to = re.compile(rb"^delivered-to:[ \t]*(\S+)[ \t]*$", re.MULTILINE | re.IGNORECASE)
 _return_path = re.compile(rb"^return-path:.*\n(?:[ \t].*\n)*", re.MULTILINE | re.IGNORECASE)
@@ -102,7 +103,7 @@ class Local:
         self._queue = queue
         self._limit = program_limit
         self._started = time.time()
-        self._deputies = Deputies(Mailboxes(program_limit).work)
+        self._deputies = Deputies(Mailboxes(program_limit).work, program_limit + DEPUTY_MORE)
 
     def deliver(self, job: Job) -> Iterator[Report]:
         """Deliver a message to each forward-path of a job."""

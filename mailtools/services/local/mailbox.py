@@ -170,12 +170,13 @@ class Mailboxes:
         own = {account.name.lower(), letter.path.lower()}
         done: dict[str, None] = {}
         words = _unfolded(words)
+        end = time.monotonic() + self._limit  # for all programs: others wait meanwhile
         if not qmail:  # dot-qmail(5) keeps the order of the lines
             words.sort(key=lambda word: word.kind is Kind.PROGRAM)
         for word in words:
             if word.kind is Kind.PROGRAM:
                 done[f"program {word.value.split()[0]}"] = None
-                if self._run(letter, account, extension, word.value, qmail):
+                if self._run(letter, account, extension, (word.value, qmail), end):
                     break
             elif word.kind is Kind.MAILDIR:
                 done[self.store(letter, word.value).text] = None
@@ -189,8 +190,14 @@ class Mailboxes:
         return outcome
 
     def _run(
-        self, letter: Letter, account: Account, extension: str, command: str, qmail: bool
+        self,
+        letter: Letter,
+        account: Account,
+        extension: str,
+        program: tuple[str, bool],
+        end: float,
     ) -> bool:
+        command, qmail = program
         told = environment(
             reverse_path=letter.reverse_path,
             forward_path=letter.address,
@@ -200,7 +207,7 @@ class Mailboxes:
         )
         # qmail-command(8) leaves what stands on top to preline(1).
         stdin = letter.body if qmail else letter.top + letter.body
-        return run(Errand(command, told, account.home, stdin), self._limit)
+        return run(Errand(command, told, account.home, stdin), end - time.monotonic())
 
     def _maildir(self, path: str) -> Maildir:
         maildir = self._maildirs.get(path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import select
 import signal
 import time
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from mailtools.mail.reply import one_line
 
 NOBODY = (65534, 65534)
 OUTPUT_MOST = 4096  # octets of the program's words that are kept
+_PIPE = 1 << 20  # octets: the most that one holds without privilege (pipe(7))
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
 # Exit codes that are final; 71, 74, 75, 78, 111 and whatever stands in neither table are not: a
@@ -65,13 +67,16 @@ def run(errand: Errand, limit: float) -> bool:
     if os.geteuid() == 0:
         uid, gid = (errand.uid, errand.gid) if errand.uid > 0 else NOBODY
         user = {"user": uid, "group": gid if gid > 0 else NOBODY[1], "extra_groups": []}
-    with open(_file_of(errand.stdin), "rb") as stdin, open(_empty(), "w+b") as output:
+    if limit <= 0:
+        raise SystemTrouble("The programs of this address ran too long")
+    output, say = os.pipe()
+    with open(_file_of(errand.stdin), "rb") as stdin, open(output, "rb", buffering=0) as hear:
         try:
             process = subprocess.Popen(
                 errand.words or ("/bin/sh", "-c", errand.command),
                 stdin=stdin,
-                stdout=output,
-                stderr=output,
+                stdout=say,
+                stderr=say,
                 env=dict(errand.environment),
                 cwd=errand.home if os.path.isdir(errand.home) else "/",
                 start_new_session=True,
@@ -80,13 +85,15 @@ def run(errand: Errand, limit: float) -> bool:
         except OSError as error:
             detail = f"cannot run {errand.command!r}: {error.strerror}"
             raise SystemTrouble(detail=detail) from error
-        try:
-            code = int(process.wait(limit))
-        except subprocess.TimeoutExpired:
+        finally:
+            os.close(say)
+        tail = _heard(process.pid, hear.fileno(), limit)
+        if tail is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            raise SystemTrouble(f"The program ran longer than {limit:.0f} s") from None
-        said = _last_line(output.fileno())
+            raise SystemTrouble(f"The program ran longer than {limit:.0f} s")
+        code = process.wait()
+        said = _last_line(tail)
     if code not in (0, STOP):
         raise _failure(code, said, errand.command)
     return code == STOP
@@ -157,14 +164,44 @@ def _file_of(data: bytes) -> int:
     return fd
 
 
-def _empty() -> int:
-    return os.memfd_create("output")
+def _heard(pid: int, output: int, limit: float) -> bytes | None:
+    """Wait for a program's end; give the end of what it said, None where it runs too long.
+
+    Of what it says no more is kept than is told: whatever it is, it cannot fill our memory. Who
+    holds its output open beyond its end is not waited for.
+    """
+    watched, end, tail = os.pidfd_open(pid), time.monotonic() + limit, b""
+    os.set_blocking(output, False)
+    poll = select.poll()
+    for fd in (watched, output):
+        poll.register(fd, select.POLLIN)
+    try:
+        over = False
+        while not over:
+            left = end - time.monotonic()
+            ready = dict(poll.poll(left * 1000)) if left > 0 else {}
+            if not ready:
+                return None
+            over = watched in ready
+            if output in ready:
+                said = _read(output)
+                tail = (tail + said)[-OUTPUT_MOST:]
+                if not said:
+                    poll.unregister(output)
+    finally:
+        os.close(watched)
+    return tail
 
 
-def _last_line(fd: int) -> str:
-    size = os.fstat(fd).st_size
-    text = os.pread(fd, OUTPUT_MOST, max(0, size - OUTPUT_MOST)).decode("utf-8", "replace")
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
+def _read(fd: int) -> bytes:
+    try:
+        return os.read(fd, _PIPE)  # a pipe holds no more
+    except BlockingIOError:
+        return b""
+
+
+def _last_line(tail: bytes) -> str:
+    lines = [line.strip() for line in tail.decode("utf-8", "replace").split("\n") if line.strip()]
     return one_line(lines[-1])[:500] if lines else ""
 
 

@@ -43,7 +43,8 @@ else
         python3 -m venv "$venv" >&2 ||
             fail "python3 -m venv failed: on Debian and Ubuntu, apt-get install python3-venv"
         # As a link to this checkout: after a git pull the tour shows the code that is here.
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "$here"
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "$here" ||
+            fail "pip could not install the commands and what they need: is there a network?"
     fi
 fi
 python() { # the one that has what the commands need

@@ -1,6 +1,8 @@
-"""Which IP addresses are this host's own."""
+"""What this host knows by itself: which IP addresses are its own, and /etc/hosts."""
 
 import socket
+
+HOSTS = "/etc/hosts"
 
 
 def is_local(address: str) -> bool:
@@ -35,3 +37,13 @@ def source_of(address: str) -> str:
             return str(sock.getsockname()[0])
     except OSError:
         return ""
+
+
+def in_hosts(host: str) -> list[str]:
+    """Give the addresses of a host (lower case) in hosts(5)."""
+    try:
+        with open(HOSTS, encoding="utf-8", errors="replace") as file:
+            lines = [line.partition("#")[0].lower().split() for line in file]
+    except OSError:
+        return []
+    return [words[0] for words in lines if host in words[1:]]

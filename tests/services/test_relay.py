@@ -25,6 +25,7 @@ from relaybench import (
 from smtpsink import Sink, Taker
 from trustme import KeyType
 
+from mailtools.net import local
 from mailtools.protocol.smtp.transaction import Login
 from mailtools.services.relay.route import Destination, Route
 from mailtools.services.relay.tls_rules import TlsRules
@@ -488,6 +489,23 @@ def test_a_route_over_a_socket_in_the_file_system(bench: Bench, tmp_path: Path) 
         bench.leave()
         sink.check()
     assert (action, text) == ("relayed", f"{path} said 250 taken")
+
+
+def test_a_smarthost_in_etc_hosts_needs_no_dns(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.dns.faults["smart.lan"] = "SERVFAIL"
+    hosts = bench.folder / "hosts"
+    monkeypatch.setattr(local, "HOSTS", str(hosts))
+    hosts.write_text("127.0.0.1 localhost\n127.0.0.2 smart Smart.LAN # ours\n")
+    with Taker("127.0.0.2") as taker:
+        bench.routes = {"": f"smart.lan:{taker.port}"}
+        assert bench.run("bob@example.net")[0][1] == "relayed"
+        bench.leave()
+    hosts.unlink()
+    ((_, action, status, text),) = bench.run("bob@example.com")
+    assert (action, status) == ("delayed", "4.4.3")
+    assert "SERVFAIL" in text
 
 
 @pytest.mark.parametrize("host", ["no..such", "x" * 70])

@@ -10,8 +10,8 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mailtools.errors import NoAnswer, TlsTrouble
-from mailtools.net.local import is_local
+from mailtools.errors import DnsTrouble, NoAnswer, TlsTrouble
+from mailtools.net.local import in_hosts, is_local
 from mailtools.services.relay import exchangers
 from mailtools.services.relay.exchangers import Target
 from mailtools.services.relay.families import Families
@@ -67,8 +67,9 @@ class Planner:
             policy = self._policy(route, wish, None)
             target = Target(route.host, route.host, route.port)
             return [(each, policy) for each in self._fitting([target], destination)]
-        targets = self._fitting(self._found(route), destination)
-        policy = self._policy(route, wish, targets[0] if "." in route.host else None)
+        found, in_dns = self._found(route)
+        targets = self._fitting(found, destination)
+        policy = self._policy(route, wish, targets[0] if in_dns else None)
         return [(target, policy) for target in targets]
 
     def is_static(self, destination: Destination) -> bool:
@@ -76,16 +77,19 @@ class Planner:
         route = destination.route
         return self.rules.static(route.host if route else destination.domain) is not None
 
-    def _found(self, route: Route) -> list[Target]:
+    def _found(self, route: Route) -> tuple[list[Target], bool]:
+        """Give the targets of a route, and whether it is DNS that knows them."""
         if route.srv:
             hosts = exchangers.submission_hosts(route.host, self.resolver)
         else:
             hosts = [(route.host, route.port)]
-        return [
-            target
-            for host, port in hosts
-            for target in exchangers.interleaved([(host, self._host_addresses(host))], port)
-        ]
+        found: list[Target] = []
+        in_dns = True
+        for host, port in hosts:
+            addresses, by_dns = self._host_addresses(host)
+            in_dns = in_dns and by_dns
+            found += exchangers.interleaved([(host, addresses)], port)
+        return found, in_dns
 
     def _fitting(self, targets: list[Target], destination: Destination) -> list[Target]:
         source = destination.source
@@ -97,7 +101,7 @@ class Planner:
         return fitting
 
     def _policy(self, route: Route, wish: TlsWish, named: Target | None) -> TlsPolicy:
-        """Give the policy for a route; `named` is a target where DNS knows its host."""
+        """Give the policy for a route; `named` is a target of a host that DNS knows."""
         level = self.rules.static(route.host)
         policy = TlsPolicy(level) if level in _FOR_ROUTES else None
         if policy is None and named and not route.lmtp and wish is not TlsWish.OPTIONAL:
@@ -111,17 +115,24 @@ class Planner:
             return PREFERRED
         return policy
 
-    def _host_addresses(self, host: str) -> list[str]:
-        """Look up a host the operator named: in DNS, and in /etc/hosts."""
-        found = list(self.resolver.addresses(host)) if "." in host else []
-        if not found:
+    def _host_addresses(self, host: str) -> tuple[list[str], bool]:
+        """Look up a host the operator named: in DNS (True), else in /etc/hosts (False)."""
+        if "." in host:
             try:
-                infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-            except (OSError, UnicodeError):  # UnicodeError: a label that cannot be one
-                # The operator's own setting: to be mended there, while the mail waits.
-                raise NoAnswer(f"The host {host} has no address", status="4.4.4") from None
-            found = list(dict.fromkeys(str(info[4][0]) for info in infos))
-        return found
+                if found := list(self.resolver.addresses(host)):
+                    return found, True
+            except DnsTrouble:
+                # A network without DNS may name it all the same. The system is not asked: what one
+                # resolver finds forged it may have from another.
+                if found := in_hosts(host):
+                    return found, False
+                raise
+        try:
+            infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):  # UnicodeError: a label that cannot be one
+            # The operator's own setting: to be mended there, while the mail waits.
+            raise NoAnswer(f"The host {host} has no address", status="4.4.4") from None
+        return list(dict.fromkeys(str(info[4][0]) for info in infos)), False
 
     def _is_us(self, host: str, address: str) -> bool:
         if host:

@@ -15,6 +15,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from mailtools.errors import Failure, SystemTrouble, Usage
 from mailtools.net.session import Note, Setup, peer_of, run_session
@@ -57,7 +58,7 @@ def serve(
     what `setup` raises, after the peer was refused.
     """
     handed = [] if listen else _passed_sockets() or _standard_input()
-    listening = [open_listener(where) for where in listen]
+    listening = [sock for where in listen for sock in open_listeners(where)]
     listening += [sock for sock in handed if _accepts(sock)]
     if listening:
         from mailtools.net.listener import Listener  # only listeners pay for them
@@ -112,31 +113,63 @@ def _serve_one(
 # -- sockets --------------------------------------------------------------------------------------
 
 
-def open_listener(where: str) -> socket.socket:
-    """Bind and listen on `HOST:PORT`, `[ADDRESS]:PORT`, `:PORT` or `/path`; raise a Failure."""
+def open_listeners(where: str) -> list[socket.socket]:
+    """Bind and listen on `HOST:PORT`, `[ADDRESS]:PORT`, `:PORT` or `/path`; raise a Failure.
+
+    On all addresses of a host: `localhost` may be two. `:PORT` is every address there is.
+    """
     if where.startswith("/"):
-        return _open_unix(where)
+        return [_open_unix(where)]
     host, colon, port = where.rpartition(":")
     if not colon or not port:
         raise Usage(detail=f"--listen {where}: HOST:PORT expected, as in 127.0.0.1:25 or [::1]:25")
     if port.isdigit() and int(port) > PORT_MOST:  # getaddrinfo takes it modulo 65536
         raise Usage(detail=f"--listen {where}: {PORT_MOST} is the highest port")
     host = host.removeprefix("[").removesuffix("]")
+    opened: list[socket.socket] = []
     try:
-        found = socket.getaddrinfo(
-            host or "::", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        family, _, _, _, address = found[0]
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if not host else 1)
-        sock.bind(address)
-        sock.listen(BACKLOG)
+        for family, address in _addresses(host, port):
+            # With port 0 the first address chooses for all.
+            chosen = opened[0].getsockname()[1] if opened else address[1]
+            opened.append(_open_tcp(family, (address[0], chosen, *address[2:]), both=not host))
     except OSError as error:
+        for sock in opened:
+            sock.close()
         hint = _HINTS.get(error.errno or 0, "")
         detail = f"cannot listen on {where}: {error.strerror}{hint}"
         raise SystemTrouble(detail=detail) from error
+    return opened
+
+
+def _addresses(host: str, port: str) -> list[tuple[int, tuple[Any, ...]]]:
+    """Give families and addresses to bind, each once; raise OSError."""
+    stream, passive = socket.SOCK_STREAM, socket.AI_PASSIVE
+    found = socket.getaddrinfo(host or "::", port, type=stream, flags=passive)
+    if not host and not _has_ipv6():
+        found = socket.getaddrinfo("0.0.0.0", port, type=stream, flags=passive)
+    return list(dict.fromkeys((int(family), address) for family, _, _, _, address in found))
+
+
+def _has_ipv6() -> bool:
+    """Whether the kernel knows it: a host may be booted without."""
+    try:
+        socket.socket(socket.AF_INET6, socket.SOCK_STREAM).close()
+    except OSError:
+        return False
+    return True
+
+
+def _open_tcp(family: int, address: tuple[Any, ...], *, both: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 

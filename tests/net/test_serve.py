@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 
+from mailtools.errors import SystemTrouble
+from mailtools.net import serve
+from mailtools.net.serve import open_listeners
+
 SERVER = Path(__file__).with_name("echo_server.py")
 Start = Callable[..., subprocess.Popen[bytes]]
 
@@ -378,3 +382,29 @@ def test_who_launched_us_says_whether_we_listen(way: str, listening: bool) -> No
             timeout=60,
         )
     assert result.stdout.strip() == str(listening).encode()
+
+
+def test_a_name_with_two_addresses_is_listened_on_at_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(_host: str, port: str, **_: object) -> list[tuple[Any, ...]]:
+        names = ("127.0.0.1", "127.0.0.2", "127.0.0.1")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (name, int(port))) for name in names]
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+    sockets = open_listeners("localhost:0")
+    try:
+        (one, port), (other, same) = (sock.getsockname() for sock in sockets)
+        assert (one, other, port) == ("127.0.0.1", "127.0.0.2", same)
+        with pytest.raises(SystemTrouble, match=r"."):
+            open_listeners(f"localhost:{port}")  # nothing is left open when the second one fails
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def test_a_host_without_ipv6_listens_everywhere_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serve, "_has_ipv6", lambda: False)
+    (sock,) = open_listeners(":0")
+    with sock:
+        assert sock.getsockname()[0] == "0.0.0.0"

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 import pytest
-from queuehost import SLOW, Host, log_lines
+from queuehost import HONEST, SLOW, Host, log_lines
 
 
 @pytest.fixture
@@ -67,3 +67,22 @@ def test_a_sender_with_many_for_many_destinations_lets_another_one_through(host:
     order = [next_one(host, process) for _ in range(41)]
     assert set(order) == {*crowd, other}
     assert order.index(other) <= 20  # not when all of the others are done
+
+
+def test_what_is_asked_for_is_all_tried_a_window_at_a_time(host: Host) -> None:
+    host.agent("relay-send", HONEST)
+    for number in range(50):
+        host.put(f"u{number}@example.net", f"slow@d{number}.test")
+    host.put("other@example.com")
+    small = host.site.root / "small"
+    small.write_text(
+        "import sys\n"
+        "sys.argv[:] = ['queue-run', '--domain', 'example.net']\n"
+        "from mailtools.services.queue import lookout\n"
+        "lookout.WINDOW = 7\n"
+        "from mailtools.commands.queue_run import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, str(small)], env=host.environ, check=False)
+    assert done.returncode == 0
+    assert sorted(host.tried) == sorted(f"relay-send u{n}@example.net" for n in range(50))

@@ -49,7 +49,7 @@ class Lookout:
         """Seconds until the next look, if nothing wakes us."""
         if self.looking:
             return 0.0
-        if self._full():
+        if self.full:
             return LOOK_AGAIN
         pauses = [LOOK_AGAIN, self._attempts.next_due - time.time()]
         if self.wanted:
@@ -82,18 +82,20 @@ class Lookout:
                 continue
             take(place, now)
             taken += 1
-            if taken >= SHARE or self._full():
+            if taken >= SHARE or self.full:
                 break
         else:
             self._end(now)
-        if self._full() and self._places is not None:
+        if self.full and self._places is not None:
             self._places, self.wanted = None, True
             self._next_whole = 0.0 if self._whole else self._next_whole
         self._lasted += time.monotonic() - began
         pause = max(min(self._lasted * LOOK_SHARE, REST_MOST), GATHER if self.busy else 0.0)
         self._next = time.monotonic() + pause
 
-    def _full(self) -> bool:
+    @property
+    def full(self) -> bool:
+        """Whether no more can be taken in hand now."""
         return len(self._attempts.in_hand) >= WINDOW
 
     def _skips(self, id_: str, now: float) -> bool:
@@ -104,7 +106,7 @@ class Lookout:
         )
 
     def _is_time(self) -> bool:
-        if self._full():
+        if self.full:
             return False
         clock = time.monotonic()
         if self.wanted:

@@ -11,7 +11,7 @@ import selectors
 import shlex
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from mailtools import log
@@ -19,7 +19,7 @@ from mailtools.errors import Failure
 from mailtools.mail.report import DELAYED, Report
 from mailtools.services.queue.agents import Pool
 from mailtools.services.queue.attempt import Attempts
-from mailtools.services.queue.lookout import GATHER, Lookout
+from mailtools.services.queue.lookout import GATHER, SHARE, Lookout
 from mailtools.services.queue.notify import Notifier
 from mailtools.services.queue.ownership import Ownership
 from mailtools.services.queue.parking import Parking
@@ -66,6 +66,7 @@ class Run:
         self._parking = Parking(
             queue.path, self._attempts, self._pools, self._destinations, self._busy
         )
+        self._forgiven: set[str] = set()
         self._stopping = self._hangup = False
         self._next_unstick = 0.0
         self._day = 0.0
@@ -79,15 +80,19 @@ class Run:
         """
         self._open()
         self._sweep()
-        if selection:
-            self._take_selected(selection)
         lookout = self._lookout
-        lookout.wanted = not selection
+        # A list: what is put off stands in a folder that is still to be looked into.
+        chosen = iter(list(selection.places(self._queue)) if selection else ())
+        more, lookout.wanted = bool(selection), not selection
         while not self._stopping:
-            if not selection:
+            if selection:
+                more = self._take_chosen(chosen, selection)
+            else:
                 lookout.go_on(self._take)
             self._turn()
-            if lookout.looking or self._busy():
+            if more and not lookout.full:
+                self._listen(0.0)
+            elif more or lookout.looking or self._busy():
                 self._listen(self._pause())
             elif not lookout.wanted or selection:
                 self._listen(0.0)  # the trigger may have been pulled meanwhile, also by us
@@ -215,19 +220,29 @@ class Run:
         if silence:
             self._attempts.put_off(assignment, silence, now)
             return
-        sender, priority = assignment.sender, assignment.priority
-        probing = self._destinations.failures(assignment.destination) > 0
-        pool.dealer.put(assignment.destination, sender, priority, assignment, probing=probing)
+        name, sender = assignment.destination, assignment.sender
+        probing = self._destinations.failures(name) > 0
+        pool.dealer.put(name, sender, assignment.priority, assignment, probing=probing)
 
-    def _take_selected(self, selection: Selection) -> None:
+    def _take_chosen(self, places: Iterator[Place], selection: Selection) -> bool:
+        """Take the next share of what was chosen; tell whether there may be more."""
         now = time.time()
-        for place in selection.places(self._queue):
+        for number, place in enumerate(places, 1):
             for assignment in self._open_entry(place, now, asked=bool(selection.ids)):
                 if selection.narrow(assignment):
-                    self._destinations.answered(assignment.destination)
+                    self._forgive(assignment.destination)
                     self._put(assignment, now)
                 else:
                     self._attempts.give_back(assignment, now)
+            if number == SHARE or self._lookout.full:
+                return True
+        return False
+
+    def _forgive(self, destination: str) -> None:
+        """Let a destination be tried though it did not answer: once, since it was asked for."""
+        if destination not in self._forgiven:
+            self._forgiven.add(destination)
+            self._destinations.answered(destination)
 
     def _sweep(self) -> None:
         now = time.time()

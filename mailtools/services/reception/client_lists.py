@@ -21,7 +21,7 @@ from mailtools.trust.lookup import Lookup
 COMPLAIN = 3600.0  # seconds between two log lines about a list
 WAIT = 4.0  # seconds that a peer waits for the lists: Postfix' postscreen_dnsbl_timeout is 10
 SLOW = 2.0  # seconds within which a list that works has said something
-PAUSE_FIRST, PAUSE_MOST = 60.0, 900.0  # seconds that a slow one is not asked; they double
+PAUSE_FIRST, PAUSE_MOST = 60.0, 300.0  # seconds that a slow one is not asked; they double
 _REASON_MOST = 160  # characters of a list's own words in a reply
 
 

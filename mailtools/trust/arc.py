@@ -15,6 +15,8 @@ from collections.abc import Collection, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
+from mailtools.errors import BadAddress
+from mailtools.mail.address import ascii_domain
 from mailtools.mail.fields import Field, Header, listed, split_message
 from mailtools.trust.authres import AuthenticationResults, parse_authres
 from mailtools.trust.canonical import BodyForm, BodyHashes, canonical_field, canonical_signature
@@ -130,9 +132,17 @@ class ArcResult(NamedTuple):
         """Tell whether a trusted handler saw DMARC pass for the author's domain (7.2.1)."""
         found = self.believed(trusted)
         return found is not None and any(
-            each.result == "pass" and each.get("header.from").lower() == author
+            each.result == "pass" and _author(each.get("header.from")) == author
             for each in found.of("dmarc")
         )
+
+
+def _author(said: str) -> str:
+    """Give the domain that others write as the author's, with A-labels; some write the address."""
+    try:
+        return ascii_domain(said.rpartition("@")[2]).removesuffix(".")
+    except BadAddress:
+        return ""
 
 
 def read_chain(header: Header) -> Chain:

@@ -232,6 +232,23 @@ def test_who_is_believed():
     assert not found.vouches("example.org", {"list.test"})
 
 
+@pytest.mark.parametrize(
+    ("said", "vouched"),
+    [("xn--bcher-kva.example", True), ("Bücher.Example", True), ("a@bücher.example", True),
+     ("example", False), ("", False), ("..", False)],
+)  # fmt: skip
+def test_an_author_is_the_same_however_he_is_written(said, vouched):
+    header, body = split_message(MESSAGE)
+    hashes = BodyHashes([SIGNING_FORM])
+    hashes.update(body)
+    result = MethodResult("dmarc", "pass", (("header.from", said),))
+    before = verify_message_chain(MESSAGE, lookup, NOW)
+    results = AuthenticationResults("mx.list.test", (result,))
+    fields_ = seal(header, hashes, Signer("list.test", "s1", KEY), before, results, now=NOW)
+    found = verify_message_chain(fields_ + MESSAGE, lookup, NOW)
+    assert found.vouches("xn--bcher-kva.example", {"list.test"}) is vouched
+
+
 def test_what_a_trusted_handler_wrote_may_be_unreadable():
     message = sealed(MESSAGE, "list.test")
     found = verify_message_chain(message, lookup, NOW)

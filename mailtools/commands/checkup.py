@@ -225,6 +225,7 @@ def _dns(config: Config) -> Iterator[Finding]:
     yield from world.host()
     yield from world.sources(Sources(config.mapping("source-addresses")).all)
     yield from world.domains(config.lines("locals"))
+    yield from world.door()
     if relayed := relay_domains_of(config):
         yield from world.relayed(relayed.lines, partial(_has_way, config))
     yield from _policies(config, resolver)

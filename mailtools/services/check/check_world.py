@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mailtools.errors import DnsTrouble, Failure
 from mailtools.mail.address import ascii_domain
 from mailtools.net.local import is_local
+from mailtools.services.check.check_door import door
 from mailtools.services.check.finding import Finding, Weight, complaints, fault, warning
 from mailtools.services.route.certificate import Certificate, read_pem
 
@@ -68,6 +69,7 @@ class World:
         """Ask `resolver` about the host `me`."""
         self._resolver, self._me = resolver, ascii_domain(me)
         self._ours: tuple[str, ...] = ()
+        self._awaited = False  # whether mail for a local domain comes here
 
     def host(self) -> Iterator[Finding]:
         """Look at the names of this host: forward, and back again (as receivers do)."""
@@ -137,8 +139,18 @@ class World:
         elif not self._leads_here(hosts or [domain]):
             where = ", ".join(sorted(hosts)) or "its own address"
             yield warning(domain, f"its mail goes to {where}, not here", mend)
+        else:
+            self._awaited = True
         if answer.exists:
             yield from self._policies(domain)
+
+    def door(self) -> Iterator[Finding]:
+        """Look who answers where mail for the local domains comes; call `domains` first."""
+        from mailtools.services.access.networks import is_loopback
+
+        for address in self._ours if self._awaited else ():
+            if is_local(address) and not is_loopback(address):  # else a NAT may be between
+                yield from door(address)
 
     def relayed(self, domains: Iterable[str], has_way: Callable[[str], bool]) -> Iterator[Finding]:
         """Look whether mail for `relay-domains` comes here and goes on; ask for `host` first.

@@ -299,14 +299,21 @@ def _over_tcp(
     server: tuple[str, int], question: dns.message.QueryMessage, timeout: float
 ) -> dns.message.QueryMessage | None:
     wire = question.to_wire()
+    end = time.monotonic() + timeout
+    data = b""
     try:
         with socket.create_connection(server, timeout) as sock:
             sock.sendall(len(wire).to_bytes(2, "big") + wire)
-            with sock.makefile("rb") as file:
-                size = int.from_bytes(file.read(2), "big")
-                return _read(file.read(size), question)
+            while len(data) < 2 or len(data) < 2 + int.from_bytes(data[:2], "big"):
+                # For the answer as a whole: a server that drips gains nothing.
+                sock.settimeout(max(0.001, end - time.monotonic()))
+                piece = sock.recv(65535)
+                if not piece:
+                    break
+                data += piece
     except TimeoutError:
         return None
+    return _read(data[2:], question)
 
 
 def _read(data: bytes, question: dns.message.QueryMessage) -> dns.message.QueryMessage | None:

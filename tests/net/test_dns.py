@@ -1,9 +1,11 @@
 """The resolver against a DNS server that misbehaves in each known way."""
 
 import os
+import threading
 
 import pytest
-from dnsserver import DnsServer
+from dns import flags, message
+from dnsserver import DnsServer, _a_pair
 
 from mailtools.errors import DnsTrouble, Misconfigured
 from mailtools.net import dns, dns_servers
@@ -214,3 +216,34 @@ def test_resolv_conf(tmp_path, monkeypatch):
     servers = resolver._servers()
     assert servers.addresses == (("192.0.2.9", 53),)
     assert (servers.timeout, servers.attempts) == (30, 5)  # the limits of resolv.conf(5)
+
+
+def test_a_server_that_drips_is_given_up_on():
+    """Each octet comes in time, and the answer never."""
+    over = threading.Event()
+    tcp, udp = _a_pair(0)
+
+    def cut_short():
+        data, peer = udp.recvfrom(512)
+        answer = message.make_response(message.from_wire(data))
+        answer.flags |= flags.TC
+        udp.sendto(answer.to_wire(), peer)
+        sock, _ = tcp.accept()
+        with sock:
+            while not over.wait(0.02):
+                try:
+                    sock.sendall(b"\x40")
+                except OSError:
+                    return
+
+    thread = threading.Thread(target=cut_short)
+    thread.start()
+    try:
+        resolver = Resolver(f"127.0.0.1:{tcp.getsockname()[1]}", timeout=0.3, attempts=1)
+        with pytest.raises(DnsTrouble, match="no answer"):
+            resolver.lookup("example.org", "A")
+    finally:
+        over.set()
+        thread.join(10)
+        tcp.close()
+        udp.close()

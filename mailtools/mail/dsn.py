@@ -23,6 +23,7 @@ _words = re.compile(r"[^ ]{1,240}")  # a longer one is cut: RFC 5322 2.1.1 has l
 _xtext = re.compile(r"\+([0-9A-F]{2})")
 _unicode_xtext = re.compile(r"\\x\{([0-9A-F]{1,6})\}")
 _said = re.compile(
+    r"(?:Given up, it was tried too long: )?"
     r"(?=[\w[])([A-Za-z0-9_.-]*)(?:\[([0-9A-Fa-f.:]+)\])?(?::[0-9]+)? said ([2-5][0-9]{2}[ -].*)\Z",
     re.DOTALL,
 )

@@ -18,6 +18,7 @@ _WORD = b"\nforward-path "
 _SENDER = b"\nreverse-path "
 _REJECTED = f"\nparameter {REJECTED}".encode()  # goes a way of its own
 _REROUTED = REROUTED.encode()
+_PRIORITY = b"\nparameter MT-PRIORITY="  # RFC 6710: a high one does not wait with the others
 
 
 def only_path(queue: str, place: Place) -> tuple[str, str]:
@@ -29,6 +30,8 @@ def only_path(queue: str, place: Place) -> tuple[str, str]:
         head, end, _ = _start(place.path, _HEAD).partition(b"\n\n")
         _, found, rest = head.partition(_WORD)
         if not end or not found or _WORD in rest or rest[:1] == b'"' or _REJECTED in head:
+            return NOTHING
+        if _PRIORITY in head and _PRIORITY + b"-" not in head:
             return NOTHING
         journal = f"{queue}/log/{place.id}"
         if place.state is State.NEW:

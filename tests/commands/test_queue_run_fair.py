@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from queuehost import HONEST, SLOW, Host, log_lines
 
+from mailtools.mail.envelope import Envelope, ForwardPath
+
 
 @pytest.fixture
 def host(site: Any) -> Host:
@@ -58,6 +60,18 @@ def test_a_sender_with_many_for_a_destination_lets_another_one_through(host: Hos
     order = [next_one(host, process) for _ in range(25)]
     assert set(order) == {*crowd, other}
     assert order.index(other) <= 8  # what was in hand, and what a look takes meanwhile
+
+
+def test_what_is_urgent_does_not_wait_with_the_rest_of_its_sender(host: Host) -> None:
+    crowd = {host.put(f"u{number}@example.net") for number in range(24)}
+    process = start(host)
+    path = ForwardPath("bob@example.net")
+    writer = host.queue.begin(Envelope("alice@example.com", (path,), {"MT-PRIORITY": "4"}))
+    writer.write(b"Subject: x\n\nbody\n")
+    urgent = writer.commit()
+    order = [next_one(host, process) for _ in range(25)]
+    assert set(order) == {*crowd, urgent}
+    assert order.index(urgent) <= 8
 
 
 def test_a_sender_with_many_for_many_destinations_lets_another_one_through(host: Host) -> None:

@@ -204,6 +204,7 @@ def test_whatever_a_peer_says_the_report_stays_in_form(text: str, path: str) -> 
         ("mx.example.net[192.0.2.9]:25", "mx.example.net"),
         ("mx.example.net", "mx.example.net"),
         ("[192.0.2.9]:25", "[192.0.2.9]"),
+        ("Given up, it was tried too long: mx.example.net[192.0.2.9]:25", "mx.example.net"),
         ("[2001:db8::9]:25", "[IPv6:2001:db8::9]"),
     ],
 )

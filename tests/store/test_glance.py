@@ -35,7 +35,8 @@ def put(queue: Queue, envelope: Envelope, text: bytes = b"Subject: x\n\ny\n") ->
 
 
 def to(*paths: str, **parameters: str) -> Envelope:
-    return Envelope("a@example.net", tuple(map(ForwardPath, paths)), parameters, "192.0.2.7 x")
+    named = {name.replace("_", "-"): value for name, value in parameters.items()}
+    return Envelope("a@example.net", tuple(map(ForwardPath, paths)), named, "192.0.2.7 x")
 
 
 def waiting(queue: Queue, place: Place, text: str = "no answer") -> Place:
@@ -66,6 +67,8 @@ def test_what_it_does_not_tell(queue: Queue) -> None:
     assert address_of(queue.path, put(queue, to('"a b"@c.test'))) == ""
     assert address_of(queue.path, put(queue, to("a@b.test"), forged)) == "a@b.test"
     assert address_of(queue.path, put(queue, to("a@b.test", JUDGED="x" * 5000))) == ""
+    assert address_of(queue.path, put(queue, to("a@b.test", MT_PRIORITY="3"))) == ""
+    assert address_of(queue.path, put(queue, to("a@b.test", MT_PRIORITY="-3"))) == "a@b.test"
     torn = put(queue, to("a@b.test"))
     Path(torn.path).write_bytes(b"mailtools-queue 1\nforward-path a@b.test\n")
     assert address_of(queue.path, torn) == ""

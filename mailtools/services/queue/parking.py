@@ -94,6 +94,8 @@ class Parking:
         waiting, own = self._waiting(agent, destination, sender)
         if waiting >= 2 * CROWD or self._is_silent(destination, now):
             return Kind(agent, destination, None)
+        if assignment.priority > 0:
+            return None
         if waiting >= CROWD and own >= FEW:
             return Kind(agent, destination, sender)
         in_hand, share = self._share(sender)

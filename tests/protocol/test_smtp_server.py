@@ -1,5 +1,6 @@
 """The SMTP engine against a Session that records: what transcripts cannot say."""
 
+import base64
 from typing import Any
 
 import pytest
@@ -424,3 +425,11 @@ def test_a_message_that_was_begun_comes_to_its_end_when_the_service_does() -> No
     assert answer.startswith(b"250 2.0.0 ")
     assert answer.endswith(b"\r\n" + LAST_WORD)
     assert server.closed
+
+
+@pytest.mark.parametrize(("octets", "code"), [(12000, "535"), (17000, "500")])
+def test_an_initial_response_may_be_as_long_as_another(octets: int, code: str) -> None:
+    server = greeted(FakeSession(auth=True, secure=True))
+    response = base64.b64encode(b"\0alice\0" + b"x" * (octets * 3 // 4))
+    line = b"auth PLAIN " + response + b"\r\n"
+    assert codes(say(server, *(line[at : at + 1000] for at in range(0, len(line), 1000)))) == [code]

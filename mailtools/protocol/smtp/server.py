@@ -145,8 +145,11 @@ class SmtpServer(Engine):
             self._say(bytes(self._failure_reply(ShuttingDown())))
             return True
         verb = argument = ""
+        # RFC 4954 4: an initial response may be as long as a later one; tokens are.
+        is_auth = self._input[:5].upper() == b"AUTH "
+        most = grammar.LINE_MOST + is_auth * RESPONSE_MOST
         try:
-            line = self._take_line(grammar.LINE_MOST)
+            line = self._take_line(most)
             if line is None:
                 return False
             verb, argument = grammar.command_line(line)
@@ -157,7 +160,7 @@ class SmtpServer(Engine):
                 self._last_command = verb
                 self._dispatch(*row, argument)
         except LineTooLong:
-            text = f"Line too long: {grammar.LINE_MOST} octets at most"
+            text = f"Line too long: {most} octets at most"
             self._answer_failure(UnknownCommand(text), verb)
         except Failure as failure:
             # Of what is no command of ours, or of AUTH, nothing is shown: it may be a secret.

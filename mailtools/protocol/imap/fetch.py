@@ -1,7 +1,8 @@
 """What FETCH gives (RFC 3501 6.4.5, RFC 3516 BINARY, RFC 8514 SAVEDATE): items and responses.
 
-An item is a callable that gives its octets for a message, in pieces where they are many. What needs
-the file is asked before the response begins, so that a message that is gone leaves no half of one.
+An item is a callable that gives its octets for a message, in pieces where they are many. The file
+is opened before the response begins, so that a message that is gone leaves no half of one; what is
+large is made only when its turn comes, so that a response holds one such thing at a time.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 ITEMS_MOST = 200  # of one FETCH
 _ONE_PIECE = 4096  # octets: what is smaller goes out with its neighbours
+_HELD = 65536  # octets: what is larger waits for its turn
 
 Write = Callable[["Fetched"], Iterable[bytes]]
 Brief = Callable[["Message"], bytes]
@@ -52,6 +54,7 @@ class Fetched:
     def __init__(self, message: Message, cache: WireCache) -> None:
         self.message = message
         self._cache = cache
+        self._decoded: tuple[tuple[int, ...] | None, bytes] = (None, b"")
 
     def pairs(self) -> list[tuple[bytes, bytes]]:
         """The header as pairs."""
@@ -60,6 +63,13 @@ class Fetched:
     def text(self, start: int, end: int) -> WireText:
         """A stretch of the message."""
         return self._cache.text(self.message, start, end)
+
+    def decoded(self, section: Section, part: Part) -> bytes:
+        """A part without its transfer encoding; the last one is remembered."""
+        if self._decoded[0] != section.path:
+            self._decoded = (None, b"")  # never two at a time
+            self._decoded = (section.path, _decoded(section, self.message, part))
+        return self._decoded[1]
 
     def header_of(self, part: Part) -> list[tuple[bytes, bytes]]:
         """The header of a message inside."""
@@ -117,7 +127,12 @@ def _section(name: bytes, section: Section, partial: tuple[int, int] | None) -> 
     def write(fetched: Fetched) -> Iterable[bytes]:
         message = fetched.message
         if section.of_header:
-            return _literal(label, wire_form(_header_text(section, message.header())), partial)
+
+            def header() -> Iterable[bytes]:
+                text = section.choose(message.header()) if section.names else message.header()
+                return _literal(label, wire_form(text), partial)
+
+            return _in_turn(len(message.header()), header)
         if section.path or section.text:
             part = section.find(message.structure())
             if part is None:
@@ -125,15 +140,25 @@ def _section(name: bytes, section: Section, partial: tuple[int, int] | None) -> 
             start, end = section.stretch(part)
         else:
             start, end = 0, message.length
-        if section.names:
-            return _literal(label, wire_form(section.choose(message.octets(start, end))), partial)
-        return _stretch(label, fetched.text(start, end), partial)
+
+        def stretch() -> Iterable[bytes]:
+            if section.names:
+                chosen = section.choose(message.octets(start, end))
+                return _literal(label, wire_form(chosen), partial)
+            return _stretch(label, fetched.text(start, end), partial)
+
+        return _in_turn(end - start, stretch)
 
     return write
 
 
-def _header_text(section: Section, header: bytes) -> bytes:
-    return section.choose(header) if section.names else header
+def _in_turn(size: int, make: Callable[[], Iterable[bytes]]) -> Iterable[bytes]:
+    """Make something now, or when its turn comes where it is large."""
+    return make() if size <= _HELD else _later(make)
+
+
+def _later(make: Callable[[], Iterable[bytes]]) -> Iterator[bytes]:
+    yield from make()
 
 
 def _stretch(label: bytes, text: WireText, partial: tuple[int, int] | None) -> Iterable[bytes]:
@@ -166,40 +191,57 @@ def _binary(name: bytes, section: Section, partial: tuple[int, int] | None) -> W
     label = name + (b"<%d> " % partial[0] if partial else b" ")
 
     def write(fetched: Fetched) -> Iterable[bytes]:
-        data = _decoded(section, fetched.message)
-        if data is None:
+        part = _known(section, fetched.message)
+        if part is None:
             return (label, b"NIL")
-        start, count = _within(len(data), partial)
-        data = data[start : start + count]
-        tilde = b"~" if b"\0" in data else b""  # RFC 3516 4.2
-        return (label, b"%b{%d}\r\n" % (tilde, len(data)), data)
+
+        def decoded() -> Iterator[bytes]:
+            data = fetched.decoded(section, part)
+            start, count = _within(len(data), partial)
+            end = start + count
+            tilde = b"~" if data.find(b"\0", start, end) >= 0 else b""  # RFC 3516 4.2
+            yield b"%b%b{%d}\r\n" % (label, tilde, count)
+            yield from (data[at : min(at + _HELD, end)] for at in range(start, end, _HELD))
+
+        return decoded()
 
     return write
 
 
 def _binary_size(name: bytes, section: Section) -> Write:
     def write(fetched: Fetched) -> Iterable[bytes]:
-        data = _decoded(section, fetched.message)
-        return (b"%b %d" % (name, len(data or b"")),)
+        part = _known(section, fetched.message)
+        return (b"%b %d" % (name, len(fetched.decoded(section, part)) if part else 0),)
 
     return write
 
 
-def _decoded(section: Section, message: Message) -> bytes | None:
+def _is_leaf(section: Section, part: Part) -> bool:
+    """Whether a part has a transfer encoding to undo."""
+    return bool(section.path) and not part.multipart and not part.message
+
+
+def _known(section: Section, message: Message) -> Part | None:
+    """Find a part; raise No where its transfer encoding is unknown."""
     part = section.find(message.structure())
-    if part is None:
-        return None
+    if part and _is_leaf(section, part) and part.mime.encoding.lower() not in _ENCODINGS:
+        raise No("Unknown content-transfer-encoding", code="UNKNOWN-CTE")
+    return part
+
+
+def _decoded(section: Section, message: Message, part: Part) -> bytes:
     data = message.octets(*section.stretch(part)).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    if not section.path or part.multipart or part.message:
-        return data
-    match part.mime.encoding.lower():
-        case b"base64":
-            return decode_base64(data)
-        case b"quoted-printable":
-            return decode_quoted_printable(data)
-        case b"7bit" | b"8bit" | b"binary":
-            return data
-    raise No("Unknown content-transfer-encoding", code="UNKNOWN-CTE")
+    undo = _ENCODINGS[part.mime.encoding.lower()] if _is_leaf(section, part) else None
+    return undo(data) if undo else data
+
+
+_ENCODINGS: dict[bytes, Callable[[bytes], bytes] | None] = {
+    b"base64": decode_base64,
+    b"quoted-printable": decode_quoted_printable,
+    b"7bit": None,
+    b"8bit": None,
+    b"binary": None,
+}
 
 
 # -- the command ----------------------------------------------------------------------------------

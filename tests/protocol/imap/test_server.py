@@ -1,5 +1,6 @@
 """The engine against peers that send anything, in any pieces."""
 
+import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -125,3 +126,26 @@ def test_and_a_command_that_was_begun_is_answered(maildir: Path) -> None:
     answer = said(engine, [b" INBOX\r\n"])
     assert b"\r\na OK " in answer
     assert answer.endswith(BYE)
+
+
+@pytest.mark.parametrize(
+    "item", ["BINARY.PEEK[1]<%d.900000>", "BODY.PEEK[1]<%d.900000>", "BODY.PEEK[HEADER]<%d.900000>"]
+)
+def test_many_pieces_of_a_large_message_are_made_one_by_one(tmp_path: Path, item: str) -> None:
+    for name in ("cur", "new", "tmp"):
+        (tmp_path / name).mkdir()
+    large = b"x" * 69 + b"\n"
+    header = b"A: b\n" + b"".join(b" " + large for _ in range(14_000))
+    (tmp_path / "cur" / "1700000000.M1P1.host:2,").write_bytes(header + b"\n" + large * 14_000)
+    engine = ImapServer(None, session=ImapSession(str(tmp_path), append_limit=100))
+    said(engine, [b"a EXAMINE INBOX\r\n"])
+    items = " ".join(item % start for start in range(40))
+    engine.receive(f"b FETCH 1 ({items})\r\n".encode())
+    tracemalloc.start()
+    octets = 0
+    while output := engine.output():
+        octets += len(output)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert octets > 40 * 900_000
+    assert most < 12_000_000  # all of them are 36 MB

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from mailtools.errors import ConnectionDied
+from mailtools.mail.mime import Part
 from mailtools.protocol.imap.server import ImapServer
 from mailtools.services.imap.mailbox import ImapSession
+from mailtools.services.imap.message import RecentStructures
 from mailtools.store import disk
 
 
@@ -402,6 +404,23 @@ def test_renaming_inbox_leaves_it_empty(maildir: Path) -> None:
     assert talk("RENAME INBOX Old.2024")[-1].startswith("a OK")
     assert "MESSAGES 0" in talk("STATUS INBOX (MESSAGES)")[0]
     assert "MESSAGES 3" in talk("STATUS Old.2024 (MESSAGES)")[0]
+
+
+def test_structures_are_remembered_by_their_parts() -> None:
+    kept, made = RecentStructures(100), []
+
+    def look(uid: int, parts: int) -> None:
+        kept.structure(uid, lambda: made.append(uid) or Part(0, parts=[Part(1)] * (parts - 1)))
+
+    for uid in range(1, 51):
+        look(uid, 2)
+    look(1, 2)  # still there
+    look(60, 101)  # too many for ever
+    look(60, 101)
+    look(70, 98)  # takes the place of all but one
+    look(50, 2)
+    look(49, 2)
+    assert made == [*range(1, 51), 60, 60, 70, 49]
 
 
 def test_special_uses_are_given_once(maildir: Path) -> None:

@@ -11,13 +11,14 @@ from io import FileIO
 from typing import Protocol
 
 from mailtools.errors import SystemTrouble
-from mailtools.mail.mime import HEADER_MOST, Part, scan
+from mailtools.mail.mime import HEADER_MOST, Part, scan, walk
 from mailtools.services.imap.folder import Folder
 from mailtools.store.disk import trouble
 from mailtools.store.maildir_names import Message
 
 MAPPED = 1 << 20  # octets from which on a file is mapped rather than read
 FIRST_READ = 1 << 13  # octets that hold most headers
+PARTS_KEPT = 20_000  # parts whose places are remembered, half a kilobyte each
 
 _end_of_header = re.compile(rb"(?:\A|\n)\r?\n")
 
@@ -32,18 +33,24 @@ class Structures(Protocol):
 class RecentStructures:
     """The structures of the messages that were looked at last."""
 
-    def __init__(self, most: int = 2000) -> None:
-        """Keep so many."""
-        self._most = most
-        self._kept: OrderedDict[int, Part] = OrderedDict()
+    def __init__(self, most: int = PARTS_KEPT) -> None:
+        """Keep so many parts, of however many messages."""
+        self._most = self._left = most
+        self._kept: OrderedDict[int, tuple[Part, int]] = OrderedDict()
 
     def structure(self, uid: int, make: Callable[[], Part]) -> Part:
         """Give the structure of a message, made where it is not known."""
-        found = self._kept.get(uid)
-        if found is None:
-            found = self._kept[uid] = make()
-            if len(self._kept) > self._most:
-                self._kept.popitem(last=False)
+        known = self._kept.get(uid)
+        if known is not None:
+            return known[0]
+        found = make()
+        count = sum(1 for _ in walk(found))
+        if count > self._most:
+            return found
+        self._kept[uid] = found, count
+        self._left -= count
+        while self._left < 0:
+            self._left += self._kept.popitem(last=False)[1][1]
         return found
 
 

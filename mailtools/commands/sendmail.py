@@ -61,7 +61,7 @@ def run(flags: Flags, name: str) -> int:
         case "aliases":
             sibling.become("newaliases")
         case "verify":
-            sibling.become("mail-route", *flags.recipients)
+            sibling.become("mail-route", "--", *flags.recipients)
         case "queue":
             if not make_due(queue, *flags.queue_match):
                 sibling.become("queue-run")

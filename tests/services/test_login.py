@@ -4,9 +4,11 @@ import pytest
 
 from mailtools.errors import AuthTrouble, BadCredentials
 from mailtools.protocol.sasl import client as sasl_client
+from mailtools.protocol.sasl import scram
 from mailtools.protocol.sasl import server as sasl
 from mailtools.services.access import passwords
 from mailtools.services.access.accounts import Accounts
+from mailtools.services.access.app_passwords import AppPasswords
 from mailtools.services.access.elsewhere import Elsewhere
 from mailtools.services.access.login import Login
 
@@ -97,6 +99,22 @@ def test_an_unknown_login_looks_like_a_known_one_to_scram(site):
     assert unknown != login.scram_keys("nobody2", "SCRAM-SHA-256")
     assert unknown.iterations == known.iterations
     assert len(unknown.salt) == len(known.salt)
+
+
+@pytest.mark.parametrize("user", ["bob", "locked", "nobody"])
+def test_a_wrong_login_costs_the_same_work_whoever_is_named(site, monkeypatch, user):
+    login = Login(site(bob="{PLAIN}secret", locked="{PLAIN}x:::::::nologin=y"), service="imap")
+    done = []
+
+    def noting(name, call):
+        return lambda *words: (done.append(name), call(*words))[1]
+
+    for owner, name in ((scram, "derive"), (AppPasswords, "everything"), (passwords, "check")):
+        monkeypatch.setattr(owner, name, noting(name, getattr(owner, name)))
+    for mechanism in ("PLAIN", "SCRAM-SHA-256"):
+        with pytest.raises(BadCredentials):
+            talk(login, mechanism, user, "wrong")
+    assert done == ["check", "everything", "derive"]
 
 
 def test_nobody_acts_for_another(site):

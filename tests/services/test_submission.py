@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailtools.services.reception.mending import mend_header
+from mailtools.errors import BadMessage
+from mailtools.services.reception.mending import authors, mend_header
 
 
 def mended(header: bytes) -> bytes:
@@ -40,6 +41,12 @@ def test_of_several_authors_one_is_the_sender() -> None:
     assert mended(several) == several + b"Sender: <alice@example.org>\n"
     assert mended(b"Sender: sales@example.org\n" + several).count(b"Sender:") == 1
     assert b"\nSender: <alice@example.org>\n" in mended(b"From: alice, sales\n")
+
+
+@pytest.mark.parametrize("body", [b"(ceo@example.com)", b"ceo:;", b"a:; (ceo@example.com)"])
+def test_from_names_somebody_outside_of_comments(body: bytes) -> None:
+    with pytest.raises(BadMessage, match="names nobody"):
+        list(authors(mended(b"From: " + body + b"\n")))
 
 
 @pytest.mark.parametrize("body", [b'"Bob <bob>', b"Bob (a friend <bob>", b"[192.0.2.1", b'a "\\'])

@@ -137,16 +137,19 @@ class Accounts:
             account = self.find(login)
         except Misconfigured as error:
             raise AuthTrouble(detail=error.detail) from error
-        secret = account.secret if account else self._decoy()
+        secret = account.secret if account else self.decoy()
         elsewhere = self.elsewhere
         if elsewhere.has_passwords and (account is None or schemes.elsewhere(secret)):
             # Asked for nobody too: an unknown login must take as long.
             fits = elsewhere.password_fits(login, password, service, address)
         else:
             fits = passwords.check(secret, password)
-        if account is None or not self.may_log_in(account, service, address):
-            raise BadCredentials
-        if not fits and not self.app_passwords.use(account.name, password, service, address):
+        if account is not None and not self.may_log_in(account, service, address):
+            account = None
+        # Looked for in nobody's name too: in a long file that takes its time.
+        name = account.name if account else ""
+        found = bool(name and fits) or self.app_passwords.use(name, password, service, address)
+        if account is None or not found:
             raise BadCredentials
         return account
 
@@ -213,7 +216,7 @@ class Accounts:
             return True
         return any(name[0] == "." and domain.endswith(name) for name in self._local if name)
 
-    def _decoy(self) -> str:
+    def decoy(self) -> str:
         """Give a secret for nobody: the work to check it is that of the first user's."""
         first = self._get(next(iter(self._accounts), ""))
         return first.secret if first and not schemes.locked(first.secret) else _NO_SECRET

@@ -83,6 +83,9 @@ class Login:
         keys = passwords.scram_keys(account.secret, mechanism, salt) if account else None
         if keys:
             return keys
+        decoy = self._accounts.decoy()
+        if schemes.split(decoy)[0] in schemes.PLAIN:
+            passwords.scram_keys(decoy, mechanism, salt)  # takes its time: so much for nobody, too
         size = 32 if mechanism == "SCRAM-SHA-256" else 20
         return ScramKeys(salt, self._usual_iterations(mechanism), bytes(size), bytes(size))
 

@@ -28,6 +28,8 @@ def authors(header: bytes) -> Iterator[Address]:
     found = list(fields.find(own, b"from"))
     if len(found) != 1:
         raise BadMessage("A message has exactly one From field (RFC 5322 3.6)", reply=550)
+    if not _count(found[0].body):
+        raise BadMessage("From names nobody (RFC 5322 3.6.2)", reply=550)  # but a comment may
     found += fields.find(own, b"sender")
     for mailbox in (one for field in found for one in parse_address_list(field.body)):
         if mailbox.local is None or mailbox.domain is None:

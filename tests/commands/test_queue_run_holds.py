@@ -1,6 +1,9 @@
 """What queue-run leaves alone: what rules hold, suppressed addresses, another host's queue."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -123,3 +126,60 @@ def test_a_queue_run_whose_lease_was_taken_over_stops(host: Host) -> None:
     log_lines(process, "lease-lost")
     assert process.wait(20) == 0
     assert (host.site.queue / "owner" / "000009").read_text().startswith("far.")
+
+
+AS_ANOTHER_HOST = """
+import sys
+from mailtools.commands import queue_run
+from mailtools.store import lock
+name, hold, myself = sys.argv[1], lock.hold, queue_run.myself
+lock.hold = lambda path, wait=0: hold(f"{path}.{name}", wait)  # no lock reaches another host
+queue_run.myself = lambda me: myself(f"{name}.example.org")._replace(boot=f"boot-{name}")
+sys.argv = ["queue-run", "--wait"]
+queue_run.main()
+"""
+
+
+def start_as(host: Host, name: str) -> "subprocess.Popen[bytes]":
+    """Start a queue run that has nothing in common with another one but the storage."""
+    script = host.site.root / "another-host"
+    script.write_text(AS_ANOTHER_HOST)
+    process = subprocess.Popen(
+        [sys.executable, str(script), name], env=host.environ, stderr=subprocess.PIPE
+    )
+    host.site.running.append(process)
+    return process
+
+
+def test_another_host_takes_over_from_one_that_was_killed(host: Host) -> None:
+    host.site.set("lease", "2s")
+    one = start_as(host, "one")
+    log_lines(one, "leased")
+    first = host.put("bob@example.net")
+    assert f" id={first} " in log_lines(one, "delivered ")[0]
+    two = start_as(host, "two")
+    assert 'owner="one.example.org ' in log_lines(two, "stood-by")[0]
+    one.kill()
+    one.wait()
+    second = host.put("carol@example.net")
+    assert 'after="one.example.org ' in log_lines(two, "leased")[0]
+    assert f" id={second} " in log_lines(two, "delivered ")[0]
+    assert host.tried == ["relay-send bob@example.net", "relay-send carol@example.net"]
+    two.terminate()
+    assert two.wait(20) == 0
+    three = start_as(host, "three")  # given back: no waiting
+    log_lines(three, "leased")
+
+
+def test_a_host_that_slept_sees_that_another_took_over(host: Host) -> None:
+    host.site.set("lease", "2s")
+    one = start_as(host, "one")
+    log_lines(one, "leased")
+    one.send_signal(signal.SIGSTOP)
+    two = start_as(host, "two")
+    log_lines(two, "leased")
+    one.send_signal(signal.SIGCONT)
+    log_lines(one, "lease-lost")
+    assert one.wait(20) == 0
+    id_ = host.put("bob@example.net")
+    assert f" id={id_} " in log_lines(two, "delivered ")[0]

@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from mailtools.config import Config
+from mailtools.services.relay import by_domain
 from mailtools.services.relay.mta_sts import StsPolicies
 from mailtools.services.relay.route import Route, Routes
 from mailtools.services.relay.source import Sources
@@ -44,7 +45,7 @@ def routes_of(config: Config, via: Route | None = None) -> Routes:
 def ignored_offers(config: Config) -> dict[str, tuple[str, ...]]:
     """Read which extensions are not used with whom: `ignored-offers`."""
     return {
-        domain: tuple(word.upper() for word in text.replace(",", " ").split())
+        by_domain.key(domain): tuple(word.upper() for word in text.replace(",", " ").split())
         for domain, text in config.mapping("ignored-offers").items()
     }
 

@@ -21,6 +21,7 @@ from mailtools.services.relay.smarthost import Smarthosts
         ("smtps:mail.example.org", Route("mail.example.org", 465, implicit_tls=True)),
         ("smtps:mail.example.org:2465", Route("mail.example.org", 2465, implicit_tls=True)),
         ("[192.0.2.1]", Route("192.0.2.1", 25)),
+        ("Mail.bücher.example", Route("mail.xn--bcher-kva.example", 25)),
         ("mail.example.org.:26", Route("mail.example.org", 26)),
         ("192.0.2.1:26", Route("192.0.2.1", 26)),
         ("[2001:db8::1]:587", Route("2001:db8::1", 587)),
@@ -122,6 +123,11 @@ def test_logins_by_host_and_by_host_and_port(file):
     assert hosts.login(Route("2001:db8::1", 587)).name == "carol"
     assert hosts.login(Route("other.test", 587)) is None
     assert "pass:word" not in repr(login)
+
+
+def test_a_host_in_letters_of_its_own_is_the_one_of_dns(file):
+    hosts = Smarthosts(file("mail.bücher.example:587:alice:secret\n"))
+    assert hosts.login(parse_route("mail.bücher.example:587")).name == "alice"
 
 
 def test_no_file_is_no_login():

@@ -16,6 +16,7 @@ from mailtools.services.relay.health import Health
 from mailtools.services.relay.route import Routes
 from mailtools.services.relay.smarthost import Smarthosts
 from mailtools.services.relay.source import Sources, parse_source
+from mailtools.services.relay.tls_rules import TlsRules
 
 # -- by sender ------------------------------------------------------------------------------------
 
@@ -49,6 +50,21 @@ def test_the_recipients_domain_goes_first_then_the_sender_then_the_smarthost(
     sender: str, to: str, name: str
 ) -> None:
     assert Routes(ROUTES, senders=SENDERS).destination(to, sender).name == name
+
+
+@pytest.mark.parametrize("domain", ["bücher.example", "Bücher.Example", "xn--bcher-kva.example"])
+def test_domains_in_letters_of_their_own_are_those_of_dns(domain: str) -> None:
+    """In whichever of the two writings a control file has them, and in whichever a path has."""
+    for written in ("bücher.example", "xn--bcher-kva.example"):
+        routes = Routes(
+            {}, senders={f"jörg@{written}": "one.test", f".{written}": "two.test"},
+            sources=Sources({f"to {written}": "192.0.2.1", written: "192.0.2.2"}),
+        )  # fmt: skip
+        assert routes.destination("a@b.test", f"jörg@{domain}").name == "one.test:25"
+        assert routes.destination("a@b.test", f"x@y.{domain}").name == "two.test:25"
+        assert str(routes.destination("a@b.test", f"x@{domain}").source) == "192.0.2.2"
+        assert str(routes.destination(f"a@{domain}", "x@b.test").source) == "192.0.2.1"
+        assert TlsRules({f".{written}": "verify"}).static("a.xn--bcher-kva.example") == "verify"
 
 
 def test_a_fault_names_its_file_and_line() -> None:

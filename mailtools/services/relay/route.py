@@ -114,7 +114,7 @@ def _host_and_port(text: str) -> tuple[str, int]:
     port = int(match[3] or 0) if match else -1
     if not match or not 0 <= port <= 65535:
         raise Misconfigured(detail=f"{text!r} is no host, host:port or [address]:port")
-    return (match[1].removeprefix("IPv6:") if match[1] else match[2].lower()), port
+    return (match[1].removeprefix("IPv6:") if match[1] else by_domain.key(match[2])), port
 
 
 class Routes:
@@ -130,11 +130,9 @@ class Routes:
     ) -> None:
         """Read the control files' lines, by domain and by sender; `via` goes before all of them."""
         self._via, self._sources = via, sources or Sources({})
-        self._routes = {_key(key): _read("routes", key, text) for key, text in lines.items()}
+        self._routes = _table("routes", lines)
         self._rest = self._routes.pop("", None)
-        self._senders = {
-            key: _read("sender-routes", key, text) for key, text in (senders or {}).items()
-        }
+        self._senders = _table("sender-routes", senders or {})
 
     def destination(self, address: str, sender: str = "") -> Destination:
         """Give where a forward-path goes; raise BadAddress for a bad literal or domain."""
@@ -147,7 +145,7 @@ class Routes:
             return Destination("", self._via, source, own_way)
         found = None if literal else by_domain.find(self._routes, domain)
         if found is None:
-            by_sender = by_domain.find_address(self._senders, sender.lower() or NULL)
+            by_sender = by_domain.find_address(self._senders, sender or NULL)
             own_way = own_way or bool(self._senders)
             found = by_sender or self._rest or EXCHANGERS
         route = found.route
@@ -156,13 +154,11 @@ class Routes:
         return Destination("" if route and not literal else domain, route, source, own_way)
 
 
-def _read(file: str, key: str, text: str) -> Found:
-    try:
-        return Found(parse_route(text) if text else None)
-    except Misconfigured as fault:
-        raise Misconfigured(detail=f"{file}: {key}: {fault.detail}") from None
-
-
-def _key(domain: str) -> str:
-    dot, bare = ("." if domain.startswith(".") else ""), domain.removeprefix(".")
-    return dot + (ascii_domain(bare) if bare else "")
+def _table(file: str, lines: Mapping[str, str]) -> dict[str, Found]:
+    found = {}
+    for key, text in lines.items():
+        try:
+            found[by_domain.key(key)] = Found(parse_route(text) if text else None)
+        except Misconfigured as fault:
+            raise Misconfigured(detail=f"{file}: {key}: {fault.detail}") from None
+    return found

@@ -18,6 +18,7 @@ import time
 
 from mailtools.errors import AuthTrouble, Misconfigured
 from mailtools.protocol.smtp.transaction import Login
+from mailtools.services.relay import by_domain
 from mailtools.services.relay.route import Route
 
 TIMEOUT = 60.0  # seconds a program may take
@@ -127,8 +128,9 @@ def _host(text: str) -> tuple[str, str]:
         rest = rest.removeprefix(":")
     else:
         host, _, rest = text.partition(":")
+    host = by_domain.key(host)
     port, colon, after = rest.partition(":")
     if port.isascii() and port.isdigit() and colon and ":" in after:
         name = f"[{host}]" if ":" in host else host
-        return f"{name.lower()}:{port}", after
-    return host.lower(), rest
+        return f"{name}:{port}", after
+    return host, rest

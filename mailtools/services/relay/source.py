@@ -52,9 +52,9 @@ class Sources:
             except Misconfigured as fault:
                 raise Misconfigured(detail=f"source-addresses: {key}: {fault.detail}") from None
             if key.startswith(_TO):
-                self._domains[key.removeprefix(_TO).strip()] = source
+                self._domains[by_domain.key(key.removeprefix(_TO).strip())] = source
             else:
-                self._senders[key] = source
+                self._senders[by_domain.key(key)] = source
 
     @property
     def all(self) -> list[Source]:
@@ -67,7 +67,7 @@ class Sources:
             return found, False
         if not self._senders:
             return None, False
-        source = by_domain.find_address(self._senders, sender.lower() or NULL)
+        source = by_domain.find_address(self._senders, sender or NULL)
         return source, any(source != other for other in self._senders.values())
 
 

@@ -92,7 +92,7 @@ class TlsRules:
         self._policies = policies
         for domain, word in table.items():
             try:
-                self._table[domain.lower()] = Level(word)
+                self._table[by_domain.key(domain)] = Level(word)
             except ValueError:
                 words = ", ".join(Level)
                 raise Misconfigured(

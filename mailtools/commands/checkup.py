@@ -23,6 +23,7 @@ from mailtools.services.check import (
     check_queue,
     check_reports,
     check_site,
+    check_strangers,
     check_world,
 )
 from mailtools.services.check.check_access import Reader
@@ -71,6 +72,7 @@ def findings(etc: str, spool: str, *, dns: bool) -> Iterator[Finding]:
         ("relay-domains", _relayed(config, mends)),
         ("dkim-keys", _signing(config, queue, mends)),
         ("reports", _reports(config)),
+        ("checks", _idle(config)),
         (
             "certificates",
             check_world.certificates(chains, lambda: _tls(etc), me),
@@ -201,6 +203,15 @@ def _signing(config: Config, queue: str, mends: dict[str, str]) -> Iterator[Find
     keys = [key_path(config.folder, line) for line in lines]
     yield from check_access.modes(keys, (), None)
     yield from check_access.settings(keys, _reader(queue))
+
+
+def _idle(config: Config) -> Iterator[Finding]:
+    names = {name for name in ("dnsbl", "arc-trusted") if config.lines(name)}
+    if config.seconds("greylist"):
+        names.add("greylist")
+    if config.file("batv-secrets"):
+        names.add("batv-secrets")
+    yield from check_strangers.idle(config.folder, config.line("checks"), names)
 
 
 def _reports(config: Config) -> Iterator[Finding]:

@@ -173,6 +173,26 @@ def test_a_misspelt_setting(well):
     assert mend == f"take over what it says into {well.etc}/relay-clients"
 
 
+@pytest.mark.parametrize(
+    ("checks", "idle"),
+    [
+        ("off", ["arc-trusted", "batv-secrets", "dnsbl", "greylist"]),
+        ("mark", ["batv-secrets", "greylist"]),
+        ("enforce", []),
+    ],
+)
+def test_rules_for_strangers_that_nothing_enforces(well, checks, idle):
+    well.set("checks", checks)
+    well.set("dnsbl", "black.test")
+    well.set("arc-trusted", "list.test")
+    well.set("greylist", "5min")
+    well.set("batv-secrets", "secret").chmod(0o600)
+    found = check(well, "--no-dns", code=os.EX_OK)
+    said = [one for one in found if "refuses nothing" in one["what"]]
+    assert sorted(one["where"].rpartition("/")[2] for one in said) == idle
+    assert all(one["mend"] == f"echo enforce > {well.etc}/checks" for one in said)
+
+
 def test_secrets_that_others_read(well):
     (well.etc / "accounts").chmod(0o644)
     (well.etc / "key.pem").chmod(0o604)
@@ -466,6 +486,7 @@ def test_each_fault_of_dns(well, zone, weight, said):
 
 
 def test_lists_of_clients_that_do_not_work(well):
+    well.set("checks", "enforce")
     well.set("dnsbl", "good.test*2", "dead.test", "all.test", "refuses.test=127.0.0.2*-1")
     found = in_dns(
         well,

@@ -30,7 +30,7 @@ from mailtools.services.check.check_access import Reader
 from mailtools.services.check.finding import Finding, careful, complaints, fault, said, warning
 from mailtools.services.publish.dkim_store import DkimStore
 from mailtools.services.queue.transports import RELAY
-from mailtools.services.relay.dkim_keys import key_path
+from mailtools.services.relay.dkim_keys import State, key_path
 
 if TYPE_CHECKING:
     from mailtools.net.dns import Resolver
@@ -214,6 +214,25 @@ def _idle(config: Config) -> Iterator[Finding]:
     yield from check_strangers.idle(config.folder, config.line("checks"), names)
 
 
+def _unsigned(config: Config, domains: list[str]) -> Iterator[Finding]:
+    """Look for domains whose mail nobody signs; a milter or smarthost may do so instead."""
+    if config.lines("milters") or config.mapping("routes").get(""):
+        return
+    states: dict[str, set[State]] = {}
+    for line in DkimStore(config.folder).lines():
+        states.setdefault(line.domain, set()).add(line.state)
+    for domain in domains:
+        found = states.get(domain, set())
+        if State.SIGNING in found:
+            continue
+        if found:
+            yield warning(domain, "its DKIM key waits, and its mail goes out without a signature",
+                          "publish the record, then: mail-dkim rotate")  # fmt: skip
+        else:
+            yield warning(domain, "its mail goes out without a DKIM signature: many distrust it",
+                          f"mail-dkim new {domain}")  # fmt: skip
+
+
 def _reports(config: Config) -> Iterator[Finding]:
     kinds = [kind for kind in ("dmarc", "tls", "dmarc-failure") if config.flag(f"{kind}-reports")]
     if kinds:
@@ -237,6 +256,7 @@ def _dns(config: Config) -> Iterator[Finding]:
     yield from world.sources(Sources(config.mapping("source-addresses")).all)
     yield from world.domains(config.lines("locals"))
     yield from world.door()
+    yield from _unsigned(config, world.known)
     if relayed := relay_domains_of(config):
         yield from world.relayed(relayed.lines, partial(_has_way, config))
     yield from _policies(config, resolver)

@@ -444,7 +444,28 @@ GOOD = {
 }
 
 
+def signed(site):
+    """Have a key that signs."""
+    site.run("mail-dkim", "--algorithm", "ed25519", "--selector", "s", "new", "example.org")
+    keys = site.etc / "dkim-keys"
+    keys.write_text(keys.read_text().replace("waiting", "signing"))
+
+
+@pytest.mark.parametrize(("keys", "said"), [("", "goes out without a DKIM"), ("new", "key waits")])
+def test_mail_that_nobody_signs(well, keys, said):
+    if keys:
+        well.run("mail-dkim", "--algorithm", "ed25519", "new", "example.org")
+    with DnsServer(GOOD) as server:
+        well.set("resolver", server.at)
+        (one,) = texts(check(well, code=0), "warning")
+        assert one.startswith("example.org: its ")
+        assert said in one
+        well.set("routes", ":127.0.0.1:1")  # a smarthost may sign
+        assert check(well, code=0) == []
+
+
 def in_dns(site, zone, code=os.EX_OK, broken=None):
+    signed(site)
     with DnsServer({**GOOD, **zone}, broken) as server:
         site.set("resolver", server.at)
         return check(site, code=code)

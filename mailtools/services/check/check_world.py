@@ -69,6 +69,8 @@ class World:
         """Ask `resolver` about the host `me`."""
         self._resolver, self._me = resolver, ascii_domain(me)
         self._ours: tuple[str, ...] = ()
+        self.known: list[str] = []
+        """The local domains that DNS knows, after `domains`."""
         self._awaited = False  # whether mail for a local domain comes here
 
     def host(self) -> Iterator[Finding]:
@@ -142,6 +144,7 @@ class World:
         else:
             self._awaited = True
         if answer.exists:
+            self.known.append(domain)
             yield from self._policies(domain)
 
     def door(self) -> Iterator[Finding]:

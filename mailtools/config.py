@@ -68,6 +68,8 @@ client-rate | number | 0 | smtpd-accept | How many connections it may make in a 
 client-messages | number | 0 | smtpd-accept | How many messages it may begin in a minute.
 client-prefixes | line | 32 64 | smtpd-accept | The bits of IPv4 and of IPv6 addresses that are \
 one client's network.
+bare-newlines | line | reject | smtpd-accept | What becomes of a message of who may relay with a \
+CR or LF that is no line end: `reject`, or `mend` for old clients; strangers' are always refused.
 tarpit | duration | 1s | smtpd-accept | The longest wait of the answers to a stranger's mistakes: \
 after three it is a second, and doubles; 0 for none.
 checks | line | off | smtpd-accept | What is made of mail from strangers: `off`, `mark` (SPF, \

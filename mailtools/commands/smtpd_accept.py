@@ -215,9 +215,12 @@ def build(
         submission=submission,
         qualify=home if submission else "",
         starttls=policy.starttls,
+        mend_lines=config.line("bare-newlines") == "mend",
         greet_delay=0.0 if submission or lmtp or tls else config.seconds("greet-delay"),
     )
     proxies = networks_of(config, "proxies")
+    if config.line("bare-newlines") not in ("reject", "mend"):
+        config.fault("bare-newlines", 1, "it is reject or mend")
     config.check()
     if policy.accounts is not None and (listener or os.geteuid() == 0):
         from mailtools.services.access.ready import make_ready  # a login's, ahead of it

@@ -3,11 +3,15 @@
 Works a buffer at a time.
 
 Only CRLF . CRLF ends a text, and a CR or LF that stands alone is a fault that the reader names:
-what one server takes for the end of a message, the next must not take for a line of it.
+what one server takes for the end of a message, the next must not take for a line of it. A reader
+that is to mend them makes a line's end of the LF and a space of the CR, as Postfix does; what ends
+the text and where a dot was stuffed is the same for both.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 
+RUN_MOST = 64  # CRs before an LF that are one line's end, where such are mended
 END = b"\r\n.\r\n"
 _TAILS = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")  # what may yet become END, the longest first
 
@@ -15,7 +19,8 @@ _TAILS = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")  # what may yet become END, the 
 class DotReader:
     """Reads one dot-stuffed text: `feed` takes wire octets and gives LF text."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, mend: bool = False) -> None:
+        self._mend = mend
         self.finished = False
         """The end was seen; `rest` holds what came behind it."""
         self.rest = b""
@@ -36,16 +41,14 @@ class DotReader:
         else:
             tail = next((tail for tail in _TAILS if text.endswith(tail)), b"")
             body = text[: len(text) - len(tail)]
-            self._carry = tail
+            if self._mend:
+                body = _without_run(body)
+            self._carry = text[len(body) :]
         return self._unstuff(body) if body else b""
 
     def _unstuff(self, body: bytes) -> bytes:
-        lines = body.count(b"\r\n")
-        if body.count(b"\n") != lines or body.count(b"\r") != lines:
-            self.fault = self.fault or "bare CR or LF in the message: lines end in CRLF"
-        if b"\0" in body:
-            self.fault = self.fault or "NUL in the message"
-        text = body.replace(b"\r\n.", b"\r\n").replace(b"\r\n", b"\n")
+        text, fault = _disk_text(body, body.replace(b"\r\n.", b"\r\n"), self._mend)
+        self.fault = self.fault or fault
         if self._virtual:
             self._virtual = False
             return text[1:]
@@ -55,7 +58,8 @@ class DotReader:
 class ChunkReader:
     """Reads CRLF text that is not dot-stuffed, in pieces (BDAT, RFC 3030): gives LF text."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, mend: bool = False) -> None:
+        self._mend = mend
         self.fault = ""
         self._held = b""
 
@@ -64,13 +68,27 @@ class ChunkReader:
         text = self._held + data
         self._held = b""
         if text.endswith(b"\r") and not last:
-            self._held, text = b"\r", text[:-1]
-        lines = text.count(b"\r\n")
-        if text.count(b"\n") != lines or text.count(b"\r") != lines:
-            self.fault = self.fault or "bare CR or LF in the message: lines end in CRLF"
-        if b"\0" in text:
-            self.fault = self.fault or "NUL in the message"
-        return text.replace(b"\r\n", b"\n")
+            body = _without_run(text) if self._mend else text[:-1]
+            self._held, text = text[len(body) :], body
+        found, fault = _disk_text(text, text, self._mend)
+        self.fault = self.fault or fault
+        return found
+
+
+def _without_run(text: bytes) -> bytes:
+    """Leave out the CRs at the end: with what comes behind them they may be a line's end."""
+    return text[: len(text) - RUN_MOST] + text[-RUN_MOST:].rstrip(b"\r")
+
+
+def _disk_text(wire: bytes, plain: bytes, mend: bool) -> tuple[bytes, str]:
+    """Give `plain`, wire text without its stuffing, as LF text, and what is wrong with it."""
+    lines = wire.count(b"\r\n")
+    odd = wire.count(b"\n") != lines or wire.count(b"\r") != lines
+    if odd and mend:
+        plain = re.sub(rb"\r+\n", b"\n", plain).replace(b"\r", b" ")
+    elif odd:
+        return plain, "bare CR or LF in the message: lines end in CRLF"
+    return plain.replace(b"\r\n", b"\n"), "NUL in the message" if b"\0" in wire else ""
 
 
 def crlf(chunks: Iterable[bytes]) -> Iterator[bytes]:

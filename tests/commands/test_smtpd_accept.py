@@ -551,6 +551,20 @@ def test_lmtp_over_a_unix_socket(mail_site: Site) -> None:
     assert b" with LMTP id " in message
 
 
+def test_line_ends_of_old_clients_are_mended_for_who_may_relay(mail_site: Site) -> None:
+    mail_site.set("relay-clients", "192.0.2.7")
+    mail_site.set("bare-newlines", "mend")
+    text = b"Subject: x\n\none\n.\ntwo\r\n"
+    dialog = b"EHLO x\r\nMAIL FROM:<a@example.com>\r\nRCPT TO:<bob@example.org>\r\n"
+    dialog += b"BDAT %d LAST\r\n%bQUIT\r\n" % (len(text), text)
+    said, _ = inetd(mail_site, dialog, TCPREMOTEIP="192.0.2.7")
+    assert b"\r\n250 2.0.0 Ok: queued" in said
+    said, _ = inetd(mail_site, dialog, TCPREMOTEIP="192.0.2.8")
+    assert b"\r\n554 5.6.0 bare CR or LF" in said
+    ((_, message),) = entries(mail_site)
+    assert message.endswith(b"\nSubject: x\n\none\n.\ntwo\n")
+
+
 def test_an_early_talker_is_turned_away(mail_site: Site) -> None:
     mail_site.set("greet-delay", "60")
     environ = {**mail_site.environ, "TCPREMOTEIP": "192.0.2.7"}

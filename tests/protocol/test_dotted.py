@@ -75,3 +75,35 @@ def test_line_ends_in_any_pieces(data: bytes, at: list[int]) -> None:
     assert b"".join(crlf(pieces(data, at))) == b"".join(crlf([data]))
     unix = b"".join(lf(pieces(data, at)))
     assert unix == data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+words = [b"\r", b"\n", b".", b"a", b"\r\n", b"\r\r\n", b"\r\n."]
+odd = st.lists(st.sampled_from(words), max_size=20).map(b"".join)
+
+
+@given(odd, cuts)
+def test_mended_in_any_pieces(data: bytes, at: list[int]) -> None:
+    wire = data.replace(b"\r\n.", b"\r\n..").removeprefix(b".") + b"\r\n.\r\nQUIT\r\n"
+    reader, read = DotReader(mend=True), b""
+    for piece in pieces(wire, at):
+        if reader.finished:
+            reader.rest += piece
+        else:
+            read += reader.feed(piece)
+    assert (reader.finished, reader.fault) == (True, "")
+    assert b"\r" not in read
+    whole = DotReader(mend=True)
+    assert read == whole.feed(wire)
+    assert reader.rest == whole.rest
+    chunks = ChunkReader(mend=True)
+    read = b"".join(chunks.feed(piece) for piece in pieces(data, at)) + chunks.feed(b"", last=True)
+    assert read == ChunkReader(mend=True).feed(data, last=True)
+    assert b"\r" not in read
+    assert not chunks.fault
+
+
+def test_what_is_mended_is_a_line_as_it_was_meant() -> None:
+    wire = b"Subject: a\nTo: b\r\r\n\r\r\nx\ry\n.\n..z\r\n..\r\n.\r\n"
+    reader = DotReader(mend=True)
+    assert reader.feed(wire) == b"Subject: a\nTo: b\n\nx y\n.\n..z\n.\n"
+    assert DotReader(mend=True).feed(b"a\0\r\n.\r\n") is not None

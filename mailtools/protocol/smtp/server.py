@@ -327,7 +327,9 @@ class SmtpServer(Engine):
 
     def _begin(self) -> Transfer:
         sink, most = self._session.data(), self._settings.size
-        self._transfer = Transfer(sink, most, self._session.mishap, binary=self._binary)
+        mend = self._settings.mend_lines and self._session.trusted
+        mishap = self._session.mishap
+        self._transfer = Transfer(sink, most, mishap, binary=self._binary, mend=mend)
         return self._transfer
 
     def _data(self, argument: str) -> None:

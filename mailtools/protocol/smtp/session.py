@@ -38,6 +38,8 @@ class Settings(NamedTuple):
     """Seconds to wait before the greeting: who talks meanwhile is no mail server."""
     synchronous: bool = True
     """End the session of a peer that talks before its turn (RFC 2920 3.1)."""
+    mend_lines: bool = False
+    """A bare CR or LF in a message of who may relay is mended; strangers' are refused."""
     errors: int = 20
     """Refused commands since the last accepted message, then 421."""
     junk: int = 100

@@ -21,10 +21,12 @@ class Transfer:
         mishap: Callable[[Exception], Failure],
         *,
         binary: bool = False,
+        mend: bool = False,
     ) -> None:
         """Write to `sink` up to `most` octets (0: any); `mishap` names our own faults.
 
-        A `binary` message (RFC 3030 3) comes by chunks, and goes on as it came.
+        A `binary` message (RFC 3030 3) comes by chunks, and goes on as it came. `mend`: a CR or LF
+        that stands alone is mended, not refused.
         """
         self.failure: Failure | None = None
         self._sink = sink
@@ -32,8 +34,8 @@ class Transfer:
         self._size = 0
         self._binary = binary
         self._mishap = mishap
-        self._dots = DotReader()
-        self._chunks = ChunkReader()
+        self._dots = DotReader(mend=mend)
+        self._chunks = ChunkReader(mend=mend)
 
     def dotted(self, data: bytes) -> bytes | None:
         """Take wire octets of DATA; give what came behind the final dot, None before it."""

@@ -37,6 +37,7 @@ TURN_MOST = 1024 * 1024  # octets sent before others have their turn
 SEND_TIMEOUT = 180.0  # for a block of the message, RFC 5321 4.5.3.2.5
 
 _BIND_NO_PORT = 24  # IP_BIND_ADDRESS_NO_PORT of Linux's ip(7)
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
@@ -147,7 +148,10 @@ class Channel:
 
     def _not_connected(self, error: int) -> None:
         self.no_route = error in _NO_ROUTE
-        self._end(NoAnswer(os.strerror(error)))
+        if error in _NO_ROOM:  # nothing that the peer could help
+            self._end(SystemTrouble("This host has no room for it", detail=os.strerror(error)))
+        else:
+            self._end(NoAnswer(os.strerror(error)))
 
     def _connected(self) -> None:
         assert self._socket

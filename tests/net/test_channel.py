@@ -1,5 +1,6 @@
 """The loop and its channels: what goes wrong below the protocol is told to the engine."""
 
+import errno
 import socket
 import threading
 import time
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mailtools.errors import Failure, NoAnswer, TimedOut, TlsTrouble
+from mailtools.errors import Failure, NoAnswer, SystemTrouble, TimedOut, TlsTrouble
 from mailtools.net import channel as channels
 from mailtools.net.channel import Channel
 from mailtools.net.loop import Later, Loop, Task
@@ -88,6 +89,19 @@ def test_nobody_there(loop: Loop, peer: socket.socket) -> None:
     assert isinstance(engine.failure, NoAnswer)
     assert "refused" in engine.failure.text
     assert not channel.no_route
+
+
+def test_no_descriptor_left_is_not_the_peers_silence(loop: Loop, monkeypatch: Any) -> None:
+    def full(*_: Any) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    engine = Engine()
+    channel = Channel(loop, engine, lambda: None)
+    monkeypatch.setattr(channels.socket, "socket", full)
+    channel.connect("127.0.0.1", 25)
+    loop.run_until(lambda: channel.closed)
+    assert isinstance(engine.failure, SystemTrouble)
+    assert engine.failure.detail == "Too many open files"
 
 
 def test_a_family_this_host_cannot_reach(loop: Loop, monkeypatch: Any) -> None:

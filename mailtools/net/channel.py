@@ -149,7 +149,8 @@ class Channel:
     def _not_connected(self, error: int) -> None:
         self.no_route = error in _NO_ROUTE
         if error in _NO_ROOM:  # nothing that the peer could help
-            self._end(SystemTrouble("This host has no room for it", detail=os.strerror(error)))
+            text = f"This host can open no more connections: {os.strerror(error)}"
+            self._end(SystemTrouble(text))
         else:
             self._end(NoAnswer(os.strerror(error)))
 

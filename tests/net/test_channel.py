@@ -101,7 +101,7 @@ def test_no_descriptor_left_is_not_the_peers_silence(loop: Loop, monkeypatch: An
     channel.connect("127.0.0.1", 25)
     loop.run_until(lambda: channel.closed)
     assert isinstance(engine.failure, SystemTrouble)
-    assert engine.failure.detail == "Too many open files"
+    assert "Too many open files" in engine.failure.text
 
 
 def test_a_family_this_host_cannot_reach(loop: Loop, monkeypatch: Any) -> None:

@@ -411,7 +411,7 @@ class Config:
         assert SETTINGS[name].kind == kind, f"{name} is a {SETTINGS[name].kind}"
         try:
             with open(os.path.join(self.folder, name), "rb") as file:
-                text = file.read().decode("utf-8-sig")  # some editors begin so
+                text = file.read().removeprefix(b"\xef\xbb\xbf").decode()  # some editors begin so
         except (FileNotFoundError, NotADirectoryError):
             return None
         except UnicodeDecodeError:

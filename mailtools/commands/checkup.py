@@ -150,7 +150,8 @@ def _reader(queue: str) -> Reader | None:
 def _permissions(config: Config, queue: str) -> Iterator[Finding]:
     files = [path for name in SETTINGS if os.path.exists(path := f"{config.folder}/{name}")]
     secrets = [path for name in SECRETS if os.path.exists(path := f"{config.folder}/{name}")]
-    keys = {config.path("tls-key"), *(key for _, _, key in named_chains(config))} - {""}
+    own = config.path("tls-key") or config.path("tls-certificate")
+    keys = {own, *(key for _, _, key in named_chains(config))} - {""}
     reader = _reader(queue)
     yield from check_access.modes([config.folder, *files], [*secrets, *keys], reader)
     yield from check_access.settings(sorted({*files, *secrets}), reader)

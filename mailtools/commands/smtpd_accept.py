@@ -219,8 +219,8 @@ def build(
         greet_delay=0.0 if submission or lmtp or tls else config.seconds("greet-delay"),
     )
     proxies = networks_of(config, "proxies")
-    if config.line("bare-newlines") not in ("reject", "mend"):
-        config.fault("bare-newlines", 1, "it is reject or mend")
+    if (newlines := config.line("bare-newlines")) not in ("reject", "mend"):
+        config.fault("bare-newlines", 1, f"{newlines!r} is neither reject nor mend")
     config.check()
     if policy.accounts is not None and (listener or os.geteuid() == 0):
         from mailtools.services.access.ready import make_ready  # a login's, ahead of it

@@ -410,6 +410,14 @@ def test_whose_files_these_are(well):
     found = texts(check(well, "--no-dns", code=os.EX_CONFIG), "fault")
     said = f"{well.etc}/accounts: the queue's owner, uid 65533, cannot read it"
     assert any(text.startswith(said) for text in found)
+    both = well.etc / "certificate.pem"  # with its key in the same file
+    both.write_bytes(both.read_bytes() + (well.etc / "key.pem").read_bytes())
+    both.chmod(0o644)
+    (well.etc / "tls-key").unlink()
+    assert f"{both}: others can read it" in texts(check(well, "--no-dns", code=78), "fault")
+    both.chmod(0o600)
+    warned = texts(check(well, "--no-dns", code=78), "warning")
+    assert any(text.startswith(f"{both}: the queue's owner") for text in warned)
 
 
 @pytest.mark.skipif(

@@ -164,6 +164,16 @@ def test_a_handshake_that_breaks(watch: Watch, peers: Peers, said: list[str]) ->
     assert words.count("unsecured") == 1
 
 
+def test_a_connection_that_breaks_over_starttls(watch: Watch, peers: Peers) -> None:
+    """It was offered: whoever breaks it off is no host without TLS."""
+    broken = TLS_HELLO.partition("S: 220 go")[0] + "*** end\n"
+    peers([broken, HELLO + TAKE + BYE])
+    watch.begin("one")
+    assert watch.bench.run("bob@example.net")[0][1] == "relayed"
+    assert watch.noted() == [("no-policy-found", "validation-failure", 1)]
+    assert "Lost the connection" in watch.facts()["reason"]
+
+
 def secure(bench: Bench, tlsa: str) -> str:
     name = f"_{bench.port}._tcp.one.test"
     bench.dns.zone[name] = {"TLSA": [tlsa]}

@@ -7,7 +7,6 @@ many of them at a time. What goes wrong is told to the engine (`fail`), never ra
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import time
 import traceback
@@ -24,6 +23,7 @@ from mailtools.errors import (
 )
 from mailtools.net.drive import SLOWEST, Drivable
 from mailtools.net.loop import READ, WRITE, Loop
+from mailtools.net.outbound import NO_ROUTE, failure_of, set_out, socket_for
 
 if TYPE_CHECKING:
     import ssl
@@ -35,10 +35,6 @@ CONNECT_TIMEOUT = 30.0  # seconds; a host that is there answers sooner (Postfix 
 HANDSHAKE_TIMEOUT = 60.0
 TURN_MOST = 1024 * 1024  # octets sent before others have their turn
 SEND_TIMEOUT = 180.0  # for a block of the message, RFC 5321 4.5.3.2.5
-
-_BIND_NO_PORT = 24  # IP_BIND_ADDRESS_NO_PORT of Linux's ip(7)
-_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 class ClientEngine(Drivable, Protocol):
@@ -108,51 +104,26 @@ class Channel:
         self._loop.time(self)
         self.deadline = time.monotonic() + CONNECT_TIMEOUT
         try:
-            if "/" in address:
-                self._socket = socket.socket(socket.AF_UNIX)
-                target: tuple[str, int] | str = address
-            else:
-                family = socket.AF_INET6 if ":" in address else socket.AF_INET
-                self._socket = socket.socket(family)
-                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                target = (address, port)
-            self._socket.setblocking(False)
-            if source and not self._bind(source):
-                return
-            error = self._socket.connect_ex(target)
+            self._socket = socket_for(address)
+            error = set_out(self._socket, address, port, source)
         except OSError as failure:
             error = failure.errno or errno.EIO
+        except Failure as trouble:
+            late = trouble
+            self._loop.soon(lambda: self._end(late))
+            return
         if error in (0, errno.EINPROGRESS):
             self._watch(WRITE)
         else:
             self._loop.soon(lambda: self._not_connected(error))
-
-    def _bind(self, source: str) -> bool:
-        assert self._socket
-        try:
-            # The port is chosen with the peer's: else those of an address would soon be used up.
-            self._socket.setsockopt(socket.IPPROTO_IP, _BIND_NO_PORT, 1)
-            self._socket.bind((source, 0))
-        except OSError as error:
-            detail = f"cannot send from {source}: {error.strerror}"
-            trouble = SystemTrouble(
-                "This host cannot use the address it is to send from", detail=detail
-            )
-            self._loop.soon(lambda: self._end(trouble))
-            return False
-        return True
 
     def wake(self) -> None:
         """Look at the engine again: it was given something to do."""
         self._loop.soon(self._pump)
 
     def _not_connected(self, error: int) -> None:
-        self.no_route = error in _NO_ROUTE
-        if error in _NO_ROOM:  # nothing that the peer could help
-            text = f"This host can open no more connections: {os.strerror(error)}"
-            self._end(SystemTrouble(text))
-        else:
-            self._end(NoAnswer(os.strerror(error)))
+        self.no_route = error in NO_ROUTE
+        self._end(failure_of(error))
 
     def _connected(self) -> None:
         assert self._socket

@@ -11,6 +11,7 @@ import pytest
 
 from mailtools.errors import Failure, NoAnswer, SystemTrouble, TimedOut, TlsTrouble
 from mailtools.net import channel as channels
+from mailtools.net import outbound
 from mailtools.net.channel import Channel
 from mailtools.net.loop import Later, Loop, Task
 
@@ -97,7 +98,7 @@ def test_no_descriptor_left_is_not_the_peers_silence(loop: Loop, monkeypatch: An
 
     engine = Engine()
     channel = Channel(loop, engine, lambda: None)
-    monkeypatch.setattr(channels.socket, "socket", full)
+    monkeypatch.setattr(outbound.socket, "socket", full)
     channel.connect("127.0.0.1", 25)
     loop.run_until(lambda: channel.closed)
     assert isinstance(engine.failure, SystemTrouble)

@@ -25,6 +25,13 @@ _ZONES = {"edt": -240, "est": -300, "cdt": -300, "cst": -360, "mdt": -360, "mst"
           "pdt": -420, "pst": -480}  # RFC 5322 4.3; any other name is UTC  # fmt: skip
 
 
+def parse_seconds(text: str | bytes) -> float:
+    """Read seconds since 1970 as our own files have them; raise ValueError for what is no time."""
+    if not text.isdigit() or len(text) > 11:
+        raise ValueError("not seconds since 1970")
+    return float(text)
+
+
 def parse_search_date(text: str) -> Day:
     """Read a date as SEARCH writes it, `1-Feb-1994`; raise ValueError."""
     match = re.match(_SEARCH, text)

@@ -7,6 +7,7 @@ and what was said last. Removing the file makes the destination tried again at o
 import os
 from typing import NamedTuple
 
+from mailtools.mail.dates import parse_seconds
 from mailtools.store import disk, file_name
 
 
@@ -88,7 +89,7 @@ class Destinations:
             with open(f"{self._folder}/{name}", encoding="utf-8", errors="replace") as file:
                 lines = [line for line in file.read().split("\n")[:-1] if _is_whole(line)]
             until, failures, status, text = lines[-1].split("\t")
-            return Silence(float(until), int(failures), status, text)
+            return Silence(parse_seconds(until), int(failures), status, text)
         except (OSError, IndexError, ValueError):
             return None
 

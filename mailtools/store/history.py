@@ -23,6 +23,7 @@ import time
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
+from mailtools.mail.dates import parse_seconds
 from mailtools.mail.envelope import JUDGED, JUNK, SCREENED
 from mailtools.mail.reply import one_line
 from mailtools.store import disk
@@ -179,7 +180,7 @@ def _parse(line: str) -> Record | None:
         return None  # torn
     id_, *rest = line[:-1].split("\t")
     try:
-        return Record(id_, float(rest[0]), rest[1], tuple(rest[2:]))
+        return Record(id_, parse_seconds(rest[0]), rest[1], tuple(rest[2:]))
     except (IndexError, ValueError):
         return None
 

@@ -11,6 +11,7 @@ appended to; a last line without LF was torn by a power cut and does not count.
 from typing import NamedTuple
 
 from mailtools.errors import BadEntry
+from mailtools.mail.dates import parse_seconds
 from mailtools.mail.reply import one_line
 from mailtools.mail.report import DELAYED, FAILED, Report, parse_report
 
@@ -139,13 +140,15 @@ def decode(data: bytes) -> Journal:
         parts = line.split(b"\t", 4)
         try:
             if len(parts) == 5 and parts[2] == NOTIFIED.encode():
-                journal.add_notice(Notice(float(parts[0]), parts[3].decode(), parts[4].decode()))
+                journal.add_notice(
+                    Notice(parse_seconds(parts[0]), parts[3].decode(), parts[4].decode())
+                )
             elif len(parts) == 5 and parts[2] in _TURNS:
                 why = parts[4].decode("utf-8", "replace")
-                journal.turns.append(Turn(float(parts[0]), parts[2].decode(), why))
+                journal.turns.append(Turn(parse_seconds(parts[0]), parts[2].decode(), why))
             else:
                 head, report = parse_report(line)
-                journal.add(float(head), report)
+                journal.add(parse_seconds(head), report)
         except (BadEntry, ValueError):
             continue
     journal.written = len(journal.attempts)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from mailtools.mail.dates import parse_seconds
 from mailtools.store import disk, file_name
 
 NAME_MOST = 200  # octets of a file's name; most file systems take 255
@@ -77,7 +78,7 @@ def _read(path: str) -> Suppression | None:
         with open(path, encoding="utf-8", errors="replace") as file:
             lines = [line for line in file.read().split("\n")[:-1] if _is_whole(line)]
         address, since, status, text = lines[-1].split("\t")
-        return Suppression(address, float(since), status, text)
+        return Suppression(address, parse_seconds(since), status, text)
     except (OSError, IndexError, ValueError):
         return None
 

@@ -276,3 +276,24 @@ def test_who_may_not_read_the_queue_is_told_so(site, queue):
     )  # fmt: skip
     assert done.returncode == os.EX_TEMPFAIL
     assert "may be read by nobody and root only" in done.stderr
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-1", "1e400", "9" * 5000, "99999999999"])
+def test_a_time_that_is_none_is_no_traceback(site, queue, number):
+    id_ = put(queue)
+    (site.queue / "log" / id_).write_text(f"{number}\tbob@example.net\tdelayed\t4.4.1\tx\n")
+    (site.queue / "dest" / "example.net").write_text(f"{number}\t1\t4.4.1\tx\n")
+    (site.queue / "suppress" / "a@b.test").write_text(f"a@b.test\t{number}\t5.1.1\tx\n")
+    (site.queue / "history" / "2026-11-29").write_text(
+        f"7.M1P1R1\t{number}\tfrom\ta@b.test\t1\t<x@y>\tc\n"
+    )
+    for words in (
+        ("mail-why", id_),
+        ("mail-why", "a@b.test"),
+        ("queue-list",),
+        ("queue-list", "--suppressed"),
+        ("queue-run", "--dry-run"),
+    ):
+        done = site.run(*words)
+        assert b"Traceback" not in done.stderr, words
+        assert done.returncode in (0, os.EX_NOINPUT)

@@ -51,7 +51,7 @@ CASES = [
     ("4.3.0", "The delivery agent died", "here", "ours"),
     ("5.4.7", "The time its sender gave for delivery is over", "expired", "the sender's"),
     ("5.1.1", "Not tried, since this address was refused as unknown on 2026-11-23: " + SAID
-     + "550 5.1.1 no; queue-edit unsuppress bob@example.net lifts that", "suppressed", "ours"),
+     + "550 5.1.1 no", "suppressed", "ours"),
     ("4.0.0", SAID + "451 come back on Monday", "busy", "theirs"),
     ("5.0.0", SAID + "554 no", "refused", "theirs"),
 ]  # fmt: skip

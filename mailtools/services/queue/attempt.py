@@ -208,9 +208,9 @@ class Attempts:
             one = self.suppressed.find(path.address)
             if one and one.since > now - self.suppress:
                 since = time.strftime("%Y-%m-%d", time.gmtime(one.since))
+                # For the sender, who reads it in a DSN; what lifts it, mail-why tells.
                 text = (
-                    f"Not tried, since this address was refused as unknown on {since}: {one.text}; "
-                    f"queue-edit unsuppress {path.address} lifts that"
+                    f"Not tried, since this address was refused as unknown on {since}: {one.text}"
                 )
                 self._note(work, Report(path.address, FAILED, one.status, text), now)
 

@@ -162,6 +162,8 @@ class Channel:
             self._send(b"")
         if events & READ and not self.closed:
             self._receive()
+        if not self.closed and self._engine.closed and self._unsent:
+            self._end(ConnectionDied())  # it has given up, whatever was still to be sent
         if not self.closed and not self._handshaking:
             self._pump()
 

@@ -248,6 +248,20 @@ def test_a_peer_that_speaks_while_idle_gets_no_transaction(said: str) -> None:
     assert engine.closed
 
 
+@pytest.mark.parametrize("idle", [True, False])
+def test_a_peer_that_talks_while_nobody_listens_has_an_end(idle: bool) -> None:
+    """Between two messages, and while one is sent that it does not read."""
+    engine = ready("PIPELINING")
+    if not idle:
+        engine.send(order({}))
+        transcript.drain(engine)
+    for _ in range(1000):
+        engine.receive(b"250 and another thing\r\n" * 1000)
+    assert engine.closed
+    assert len(engine._input) < 65536
+    assert [outcome.report.action for outcome in engine.collect()] == [] if idle else ["delayed"]
+
+
 def test_lines_of_the_peer_have_an_end() -> None:
     engine = SmtpClient("relay.example.org", PEER)
     engine.send(order({}))

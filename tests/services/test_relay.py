@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import threading
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,36 @@ def test_a_peer_that_drips_has_the_time_of_one_reply(bench: Bench) -> None:
             ((_, action, status, text),) = bench.finish()
     assert (action, status) == ("delayed", "4.4.2")
     assert "silent" in text
+
+
+def test_a_peer_that_floods_us_loses_its_place(bench: Bench) -> None:
+    """It reads nothing of a large message, and talks all the while."""
+    over = threading.Event()
+    with socket.create_server(("127.0.0.2", 0)) as server:
+
+        def flood() -> None:
+            sock, _ = server.accept()
+            with sock, sock.makefile("rb") as file:
+                for said in (b"220 mx", b"250 mx", b"250 ok", b"250 ok", b"354 go"):
+                    sock.sendall(said + b"\r\n")
+                    if said != b"354 go":
+                        file.readline()
+                try:
+                    while not over.is_set():
+                        sock.sendall(b"250 and another thing\r\n" * 1000)
+                except OSError:
+                    pass
+
+        thread = threading.Thread(target=flood)
+        thread.start()
+        bench.port = server.getsockname()[1]
+        zone(bench, "one")
+        large = MESSAGE + (b"y" * 70 + b"\n") * 300_000
+        ((_, action, status, text),) = bench.run("bob@example.net", data=large)
+        over.set()
+        thread.join(10)
+    assert (action, status) == ("delayed", "4.4.2")
+    assert "talks without end" in text
 
 
 # -- DNS ------------------------------------------------------------------------------------------

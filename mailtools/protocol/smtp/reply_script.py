@@ -15,6 +15,7 @@ from mailtools.protocol.engine import Engine, LineTooLong
 
 LINE_MOST = 8192  # octets of a reply line; RFC 5321 4.5.3.1.5 says 512, peers write novels
 LINES_MOST = 500  # lines of a reply
+AHEAD_MOST = 2 * 1024 * 1024  # octets said by a peer that nobody has listened to yet
 KNOWN_MOST = 16  # replies of one line that are not read anew
 TEXT_MOST = 1000  # characters of a reply that go into a report
 
@@ -121,6 +122,15 @@ class ReplyEngine(Engine):
         return Refused(reply.code, status, text)
 
     # -- for the driver ---------------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> None:
+        """Take what the peer sent, but not without end while there is nothing to hear."""
+        if self.closed:
+            return
+        super().receive(data)
+        if len(self._input) > AHEAD_MOST:
+            self._input.clear()
+            self.fail(ConnectionDied(f"{self.peer} talks without end"))
 
     def output(self) -> bytes:
         """Give the next bytes to send. What cannot be read to be sent ends the session."""

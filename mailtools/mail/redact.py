@@ -28,7 +28,8 @@ _SHOWN = frozenset(
     )
 )
 _token = rb'[^\s<>"(),:;@\[\]\\]'
-_address = re.compile(rb'("(?:[^"\\\n]|\\.)*"|(?<!%b)%b+)@(?=[^\s@])'.replace(b"%b", _token))
+# A quoted one as long as it may be (RFC 5321 4.5.3.1.1, and what escapes add), and no longer.
+_address = re.compile(rb'("(?:[^"\\\n]|\\.){0,256}"|(?<!%b)%b+)@(?=[^\s@])'.replace(b"%b", _token))
 # What the words of Authentication-Results and DKIM say before an address stays.
 _keyword = re.compile(rb"(?:(?:smtp|header|policy|body)\.[a-z]+|envelope-from|i)=")
 _uri = re.compile(rb"http(s?)://", re.IGNORECASE)

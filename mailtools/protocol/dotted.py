@@ -85,7 +85,8 @@ def _disk_text(wire: bytes, plain: bytes, mend: bool) -> tuple[bytes, str]:
     lines = wire.count(b"\r\n")
     odd = wire.count(b"\n") != lines or wire.count(b"\r") != lines
     if odd and mend:
-        plain = re.sub(rb"\r+\n", b"\n", plain).replace(b"\r", b" ")
+        # From the first of a run only: of many CRs without LF each would be tried.
+        plain = re.sub(rb"(?<!\r)\r+\n", b"\n", plain).replace(b"\r", b" ")
     elif odd:
         return plain, "bare CR or LF in the message: lines end in CRLF"
     return plain.replace(b"\r\n", b"\n"), "NUL in the message" if b"\0" in wire else ""

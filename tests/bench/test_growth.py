@@ -24,6 +24,7 @@ from mailtools.protocol.smtp.encodings import seven_bit
 from mailtools.protocol.smtp.server import SmtpServer
 from mailtools.protocol.smtp.session import Settings
 from mailtools.services.imap.mailbox import ImapSession
+from mailtools.services.submit.inject import split
 from mailtools.store import journal
 
 
@@ -147,6 +148,9 @@ CASES = {
     "dots": lambda n: dotted(b"." * (20 * n)),
     "dots: lines": lambda n: dotted(b"..\r\n" * (20 * n)),
     "dots: small pieces": lambda n: dotted(b"\r\n.\r" * n, 1),
+    "dots: CRs mended": lambda n: DotReader(mend=True).feed(b"\r" * n),
+    "chunks: CRs mended": lambda n: ChunkReader(mend=True).feed(b"\r" * n, last=True),
+    "sendmail: CRs": lambda n: split(b"x: y\n\n" + b"\r" * n),
     "dots: line ends": lambda n: dotted(b"\r\n" * (20 * n), 7),
     "chunks: small pieces": lambda n: chunks(b"\r\n" * n, 1),
     "smtp: a long line": lambda n: smtp(b"x" * (20 * n), 1),

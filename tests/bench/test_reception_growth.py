@@ -9,6 +9,7 @@ from growing import grows_linearly
 
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.redact import redact_header
+from mailtools.protocol.milter.answers import BodyReplaced
 from mailtools.protocol.milter.wire import PacketReader
 from mailtools.protocol.qmtp.package import TextReader
 from mailtools.services.reception.intake import Intake, message_id
@@ -59,6 +60,11 @@ def shown(message):
     """What milters see."""
     draft = Draft(message, Entries.id, ENVELOPE)
     return draft.header, draft.text
+
+
+def changed(body):
+    """What a milter makes of a message."""
+    Draft(b"X: y\n\nx\n", Entries.id, ENVELOPE).apply([BodyReplaced(body)])
 
 
 def packets(data, size):
@@ -124,6 +130,8 @@ CASES = {
     "milters: a long packet": lambda n: packets((10 * n).to_bytes(4) + b"c" * 10 * n, 7),
     "qmtp: lines": lambda n: packages(b"\n" * n, 1, crlf=False),
     "qmtp: line ends": lambda n: packages(b"\r\n" * n, 1, crlf=True),
+    "milters: CRs of a new body": lambda n: changed(b"\r" * n),
+    "redaction: quotes": lambda n: redact_header(b'Subject: "' + b'\\"' * n + b"\n", b"k"),
     "redaction: addresses": lambda n: redact_header(b"To: " + b"a@b.test, " * n + b"\n", b"k"),
     "redaction: signs": lambda n: redact_header(b"Subject: " + b"a@" * n + b"\n", b"k"),
     "redaction: words": lambda n: redact_header(b"Subject: " + b"a." * n + b"\n", b"k"),

@@ -23,7 +23,7 @@ from mailtools.mail.qualify import qualify
 CHUNK = 65536
 
 _dot_line = re.compile(rb"\n\.\r?\n")
-_line_end = re.compile(rb"\r+\n")
+_line_end = re.compile(rb"(?<!\r)\r+\n")  # tried at the first of many CRs only
 _header = re.compile(rb"(?:[!-9;-~]+[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*)*")
 _from_line = re.compile(rb"(?:>?From ([^ \n]+)[^\n]*\n)*")
 _atoms = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*\Z")

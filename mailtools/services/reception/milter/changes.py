@@ -30,7 +30,7 @@ _SENDER_PARAMETERS = frozenset(("RET", "ENVID"))  # what may come with another r
 _RCPT_PARAMETERS = frozenset(("NOTIFY", "ORCPT"))
 _JUNK_FIELDS = frozenset((b"x-spam", b"x-spam-flag"))  # rspamd's, and SpamAssassin's
 
-_line_end = re.compile(rb"\r*\n|\r")
+_line_end = re.compile(rb"(?<!\r)\r*\n|\r")  # the line end is tried at the first of many CRs only
 
 
 class _Line(NamedTuple):

@@ -110,9 +110,15 @@ def matches(
     if any(_is(record, leaf) for record in ends):
         return True
     anchors = [record for record in records if record.usage is Usage.DANE_TA]
-    if not anchors or not _has_name(leaf, names):
+    if not anchors:
         return False
-    return _leads_to(anchors, [each for each in certificates if each is not None], now)
+    from cryptography import x509
+
+    known = [each for each in certificates if each is not None]
+    try:
+        return _has_name(leaf, names) and _leads_to(anchors, known, now)
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        return False  # what cannot be read proves nothing
 
 
 def _load(der: bytes) -> "Certificate | None":

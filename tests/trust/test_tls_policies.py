@@ -11,6 +11,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailtools.errors import Misconfigured
+from mailtools.services.route.certificate import read_der
 from mailtools.trust.dane import matches, parse_tlsa, tlsa_name, usable
 from mailtools.trust.mta_sts import (
     AGE_MOST,
@@ -240,6 +242,16 @@ def test_a_chain_that_is_no_chain():
     assert not matched(record, [])
     assert not matched(record, [b"junk"])
     assert matched(record, [LEAF, b"junk", ROOT, INTER])  # order and litter do not matter
+
+
+def test_a_certificate_that_cannot_be_read_proves_nothing():
+    """With an extension twice: RFC 5280 4.2 forbids it, and anybody can write it."""
+    twice = LEAF.replace(b"\x06\x03\x55\x1d\x13", b"\x06\x03\x55\x1d\x11")
+    assert twice != LEAF
+    assert not matched(f"2 1 1 {sha256(spki('root'))}", [twice, INTER, ROOT])
+    assert matched(f"3 0 1 {sha256(twice)}", [twice])  # nothing in it has to be read
+    with pytest.raises(Misconfigured):
+        read_der(twice)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from itertools import islice
 
 from mailtools.errors import NoSuchEntry, SystemTrouble
 from mailtools.store import disk
@@ -16,6 +17,7 @@ from mailtools.store.queue import Entry, Place, Queue, State
 from mailtools.store.queue_id import is_id
 
 ROOM = 20  # one part of so many of the disk is to be free, or nothing is kept
+SHARE = 20  # entries that are let go for each one that there is no room for
 
 _day = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 
@@ -35,6 +37,7 @@ class Kept:
         to be settled. Raises a Failure.
         """
         if not self._has_room():
+            self._make_room()
             return False
         target = f"{self._folder}/{_day_of(until)}"
         for _ in range(2):
@@ -48,7 +51,7 @@ class Kept:
         raise SystemTrouble(detail=f"no folder {target}")
 
     def all(self) -> Iterator[Place]:
-        """Yield what is kept."""
+        """Yield what is kept, the shortest first."""
         for day in self._days():
             for name in disk.names(f"{self._folder}/{day}"):
                 yield Place(name, f"{self._folder}/{day}/{name}", State.DONE)
@@ -77,6 +80,11 @@ class Kept:
                 for name in disk.names(f"{self._folder}/{day}"):
                     self._let_go(f"{self._folder}/{day}/{name}", queue)
                 disk.remove_directory(f"{self._folder}/{day}")
+
+    def _make_room(self) -> None:
+        """Let go some of what was to be kept the shortest: mail that comes needs the disk more."""
+        for place in islice(self.all(), SHARE):
+            self._let_go(place.path, self._queue)
 
     def _let_go(self, path: str, queue: Queue) -> None:
         disk.remove(path)

@@ -156,12 +156,14 @@ def test_an_entry_that_was_put_back_keeps_its_journal(host: Host) -> None:
 def test_nothing_is_kept_where_the_disk_is_nearly_full(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    finished(host, "bad@example.net")
     entry = host.queue.open(host.put("bad@example.net"))
     real = os.statvfs(host.queue.path)
     few = os.statvfs_result((*real[:4], real.f_blocks // 50, *real[5:]))
     monkeypatch.setattr(os, "statvfs", lambda path: few)
     assert not Kept(host.queue).put(entry, time.time())
     assert host.queue.find(entry.id)
+    assert kept(host) == set()  # what was kept makes room
 
 
 @pytest.mark.parametrize(

@@ -391,3 +391,17 @@ def test_nothing_is_waited_for_on_a_terminal(site, queue):
     os.close(slave)
     assert done.returncode == os.EX_USAGE
     assert b"queue-list" in done.stderr
+
+
+def test_lines_of_json_can_be_piped(site, queue):
+    first, second = put(queue, "bob@example.org", "a@x.test"), put(queue)
+    listed = site.run("queue-list", "--json", "--to", "a@x.test").stdout
+    assert site.run("queue-edit", "hold", input=listed).returncode == 0
+    assert states(queue) == {first: "hold", second: "new"}
+    why = site.run("mail-why", "--json", second).stdout
+    assert site.run("queue-edit", "hold", input=why).returncode == 0
+    assert states(queue)[second] == "hold"
+    done = site.run("queue-edit", "release", input=b'{"queue_id": \n{}\n[1]\n' + listed)
+    assert done.returncode == os.EX_NOINPUT
+    assert b"Traceback" not in done.stderr
+    assert states(queue)[first] == "new"

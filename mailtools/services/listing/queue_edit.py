@@ -203,11 +203,27 @@ def each(ids: Iterable[str], action: Callable[[str], None]) -> list[Failure]:
 
 
 def ids_of(lines: Iterable[str]) -> Iterator[str]:
-    """Read IDs: the first word of each line, without the marks, head and foot of mailq."""
+    """Read IDs: the first word of each line, without the marks, head and foot of mailq.
+
+    Of a line of JSON, from queue-list, mailq or mail-why, it is the member that says so.
+    """
     for line in lines:
         words = line.split()
+        if line[:1] == "{":
+            yield _id_in(line)
+            continue
         if words and line[0] not in " \t-" and line.rstrip("\n") != EMPTY:
             yield words[0].rstrip("*!#")
+
+
+def _id_in(line: str) -> str:
+    import json  # only for those who pipe it
+
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return line.strip()  # which is no ID, and said so
+    return str(found.get("queue_id") or found.get("id"))
 
 
 def _pieces(path: str, offset: int = 0) -> Iterator[bytes]:

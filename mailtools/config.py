@@ -217,6 +217,8 @@ tickets.
 tls-clients | path | none | smtpd-accept, pop3d, imapd | Certificates of clients, or of \
 authorities that issue them, PEM. Clients are asked for one while an account has the extra field \
 cert; one that is not of this file ends the handshake.
+exchange-login | flag | yes | smtpd-accept | Whether mail clients may log in at port 25, too, \
+not at submission services alone: no client has to, and many guess passwords there.
 plaintext-login | flag | no | smtpd-accept, pop3d, imapd | Whether passwords are taken without \
 TLS (never on a network that others can read).
 cram-md5 | flag | no | smtpd-accept, pop3d, imapd | Whether CRAM-MD5 is offered to old clients, \

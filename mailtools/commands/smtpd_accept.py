@@ -174,7 +174,8 @@ def build(
     directory = directory_of(config, accounts)
     home, quick = directory.home, qmtp or qmqp
     known = config.file("accounts") or (config.flag("system-users") and accounts.elsewhere.anybody)
-    logins = bool(known) and not (lmtp or quick)
+    wanted = submission or config.flag("exchange-login")
+    logins = bool(known) and wanted and not (lmtp or quick)
     policy = Policy(
         me=me,
         queue=Queue(queue),

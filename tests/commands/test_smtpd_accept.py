@@ -475,6 +475,22 @@ def test_clients_can_be_left_out_of_the_received_field(mail_site: Site, authorit
     assert b"secret.example.com" not in message
 
 
+@pytest.mark.parametrize(("setting", "offered"), [("yes", True), ("no", False)])
+def test_port_25_may_do_without_logins(
+    mail_site: Site, authority: Any, setting: str, offered: bool
+) -> None:
+    mail_site.set("exchange-login", setting)
+    mail_site.tls(authority.issue_cert("mail.example.org", "localhost", "127.0.0.1"))
+    for options, wanted in (((), offered), (("--submission",), True)):
+        server = mail_site.listen("smtpd-accept", *options)
+        with client(server) as smtp:
+            smtp.starttls(context=context(authority))
+            smtp.ehlo()
+            assert smtp.has_extn("AUTH") == wanted
+            code = smtp.docmd("AUTH", "PLAIN AGFsaWNlAHNlY3JldA==")[0]
+            assert code == (235 if wanted else 503)
+
+
 def test_implicit_tls(mail_site: Site, authority: Any) -> None:
     mail_site.tls(authority.issue_cert("mail.example.org", "localhost", "127.0.0.1"))
     server = mail_site.listen("smtpd-accept", "--submission", "--tls")

@@ -122,11 +122,11 @@ def matches(
 
 
 def _load(der: bytes) -> "Certificate | None":
-    from cryptography.x509 import load_der_x509_certificate  # only with DANE
+    from cryptography.x509 import InvalidVersion, load_der_x509_certificate  # only with DANE
 
     try:
         return load_der_x509_certificate(der)
-    except ValueError:
+    except (ValueError, InvalidVersion):
         return None
 
 

@@ -250,8 +250,12 @@ def test_a_certificate_that_cannot_be_read_proves_nothing():
     assert twice != LEAF
     assert not matched(f"2 1 1 {sha256(spki('root'))}", [twice, INTER, ROOT])
     assert matched(f"3 0 1 {sha256(twice)}", [twice])  # nothing in it has to be read
-    with pytest.raises(Misconfigured):
-        read_der(twice)
+    later = LEAF.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x09", 1)  # version 10
+    assert not matched(f"2 1 1 {sha256(spki('root'))}", [later, INTER, ROOT])
+    assert not matched(f"3 1 1 {sha256(spki('leaf'))}", [later])
+    for each in (twice, later):
+        with pytest.raises(Misconfigured):
+            read_der(each)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def read_der(data: bytes) -> Certificate:
 
     try:
         return _facts(x509.load_der_x509_certificate(data))
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except (ValueError, *_unreadable()) as error:
         raise Misconfigured(detail=f"the certificate cannot be read: {error}") from None
 
 
@@ -48,8 +48,15 @@ def read_pem(path: str) -> Certificate:
         raise Misconfigured(detail=f"{path}: cannot be read: {error.strerror}") from error
     except ValueError:
         raise Misconfigured(detail=f"{path}: has no certificate in PEM") from None
-    except (x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except _unreadable() as error:
         raise Misconfigured(detail=f"{path}: cannot be read: {error}") from None
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What cryptography raises for certificates that nobody should write, beside ValueError."""
+    from cryptography import x509
+
+    return x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType
 
 
 def _facts(certificate: x509.Certificate) -> Certificate:

@@ -25,9 +25,9 @@ MODES = {
     "h": "hosts",
     "H": "hosts",
 }
-_WITH_VALUE = frozenset("ABCFLNORVXbefhopr")  # attached or as the next word
+_WITH_VALUE = frozenset("ABCDFLMNORVXbefhopr")  # attached or as the next word
 _ATTACHED_ONLY = frozenset("qd")  # a value only when it is attached
-_WITHOUT = frozenset("GIUEJMTcimntvxs")
+_WITHOUT = frozenset("GIUEJTcimntvxs")
 _LONG = ("etc", "spool")
 
 

@@ -42,6 +42,7 @@ def test_debian_crons_line():
         ("-i carol dave", ["carol", "dave"], None),
         ("-bm -f <> carol", ["carol"], ""),
         ("-r bob carol", ["carol"], "bob"),
+        ("-M x -Mrpath -D /tmp/debug carol", ["carol"], None),
         ("-G -Ac -C /etc/mail/sendmail.cf -L tag -X /tmp/log -d8.1 -v carol", ["carol"], None),
     ],
 )

@@ -33,7 +33,7 @@ def read_der(data: bytes) -> Certificate:
 
     try:
         return _facts(x509.load_der_x509_certificate(data))
-    except (ValueError, *_unreadable()) as error:
+    except _unreadable() as error:
         raise Misconfigured(detail=f"the certificate cannot be read: {error}") from None
 
 
@@ -49,14 +49,14 @@ def read_pem(path: str) -> Certificate:
     except ValueError:
         raise Misconfigured(detail=f"{path}: has no certificate in PEM") from None
     except _unreadable() as error:
-        raise Misconfigured(detail=f"{path}: cannot be read: {error}") from None
+        raise Misconfigured(detail=f"{path}: the certificate cannot be read: {error}") from None
 
 
 def _unreadable() -> tuple[type[Exception], ...]:
-    """What cryptography raises for certificates that nobody should write, beside ValueError."""
-    from cryptography import x509
+    """What cryptography raises for certificates that nobody should write."""
+    from cryptography.x509 import DuplicateExtension, InvalidVersion, UnsupportedGeneralNameType
 
-    return x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType
+    return ValueError, DuplicateExtension, InvalidVersion, UnsupportedGeneralNameType
 
 
 def _facts(certificate: x509.Certificate) -> Certificate:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mailtools.config import SETTINGS, Config
+from mailtools.config import Config
 from mailtools.errors import Misconfigured
+from mailtools.settings import SETTINGS
 
 
 def test_defaults_without_a_folder() -> None:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mailtools.config import SETTINGS, Config
+from mailtools.config import Config
 from mailtools.errors import Misconfigured
+from mailtools.settings import SETTINGS
 
 
 @pytest.mark.parametrize("text", ["~\0x\n", "9" * 6000, "9" * 6000 + "d"])

@@ -16,7 +16,7 @@ from mailtools.commands.parts import (
     tls_of,
     transports_of,
 )
-from mailtools.config import SETTINGS, Config
+from mailtools.config import Config
 from mailtools.services.access.become import owner_of
 from mailtools.services.check import (
     check_access,
@@ -31,6 +31,7 @@ from mailtools.services.check.finding import Finding, careful, complaints, fault
 from mailtools.services.publish.dkim_store import DkimStore
 from mailtools.services.queue.transports import RELAY
 from mailtools.services.relay.dkim_keys import State, key_path
+from mailtools.settings import SETTINGS
 
 if TYPE_CHECKING:
     from mailtools.net.dns import Resolver

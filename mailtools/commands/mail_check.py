@@ -9,9 +9,10 @@ import click
 
 from mailtools.cli import command, etc_option, spool_option
 from mailtools.commands.parts import need_folder
-from mailtools.config import SETTINGS, Config
+from mailtools.config import Config
 from mailtools.mail.reply import one_line
 from mailtools.services.check.finding import Weight, unique
+from mailtools.settings import SETTINGS
 
 
 @command("mail-check")

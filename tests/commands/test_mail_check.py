@@ -13,8 +13,8 @@ from conftest import BIN
 from dnsserver import DnsServer
 from fakemilter import FakeMilter
 
-from mailtools.config import SETTINGS
 from mailtools.mail.envelope import Envelope, ForwardPath
+from mailtools.settings import SETTINGS
 from mailtools.store.queue import Queue
 
 

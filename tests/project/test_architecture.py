@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from mailtools import errors
-from mailtools.config import SETTINGS
+from mailtools.settings import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "ARCHITECTURE.md").read_text()

@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 import pytest
 
-from mailtools.config import SETTINGS
 from mailtools.mail.report import ACTIONS
+from mailtools.settings import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(path.name for path in (ROOT / "bin").iterdir())

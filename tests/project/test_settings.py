@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mailtools.config import SETTINGS
+from mailtools.settings import SETTINGS
 
 PACKAGE = Path(__file__).parents[2] / "mailtools"
 GETTERS = {

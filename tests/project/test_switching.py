@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mailtools.config import SETTINGS
 from mailtools.services.check.foreign import FOREIGN
+from mailtools.settings import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "man/man7/mailtools-switching.7").read_text()

@@ -6,13 +6,14 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailtools.config import SETTINGS, Config
+from mailtools.config import Config
 from mailtools.errors import Failure
 from mailtools.mail.envelope import ForwardPath
 from mailtools.protocol.smtp.client import SmtpClient
 from mailtools.protocol.smtp.transaction import Login, Tls, Transaction, message_of
 from mailtools.services.access.account_line import read_accounts
 from mailtools.services.local.aliases import read_aliases
+from mailtools.settings import SETTINGS
 from mailtools.store import journal
 
 REPLY = st.builds(

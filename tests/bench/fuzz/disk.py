@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wire import memory
 
-from mailtools.config import SETTINGS, Config
+from mailtools.config import Config
 from mailtools.errors import Failure
 from mailtools.mail import envelope
 from mailtools.mail.report import parse_report
@@ -16,6 +16,7 @@ from mailtools.services.agent import parse_job
 from mailtools.services.local.aliases import read_aliases
 from mailtools.services.relay.dkim_keys import parse_line
 from mailtools.services.relay.route import parse_route
+from mailtools.settings import SETTINGS
 from mailtools.store import journal
 from mailtools.trust.dnsbl import parse_list
 

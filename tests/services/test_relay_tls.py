@@ -684,6 +684,42 @@ def test_a_handshake_has_an_end(drips: bool) -> None:
             thread.join(10)
 
 
+def test_a_web_server_that_takes_a_report_in_sips_is_given_up_on(
+    authority: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(https, "ANSWER_TIME", 0.3)
+    monkeypatch.setattr(https, "SLOWEST", 10**9)
+    over = threading.Event()
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+
+        def sip() -> None:
+            sock, _ = server.accept()
+            with serving(authority.issue_cert("x.test")).wrap_socket(sock, server_side=True) as tls:
+                try:
+                    while not over.wait(0.05):
+                        tls.recv(500)
+                except OSError:
+                    pass
+
+        thread = threading.Thread(target=sip)
+        thread.start()
+        context = ssl.create_default_context()
+        authority.configure_trust(context)
+        port = server.getsockname()[1]
+        try:
+            with pytest.raises(ConnectionDied, match="timed out"):
+                https.post(
+                    "x.test", "/", ["127.0.0.1"], context,
+                    body=b"x" * 10**7, kind="application/tlsrpt+gzip", port=port,
+                )  # fmt: skip
+        finally:
+            over.set()
+            thread.join(10)
+
+
 def test_no_web_server_is_no_answer() -> None:
     with pytest.raises(NoAnswer, match="no address"):
         https.fetch("mta-sts.test", "/", [], ssl.create_default_context())

@@ -9,6 +9,7 @@ Lines of TAB-separated fields, each beginning with the queue ID and the time:
     ID  TIME  released
     ID  TIME  rerouted  way
     ID  TIME  replayed  ID of the entry it is a copy of
+    ID  TIME  copied  ID of the copy (for one that waited then; of others the journal says so)
     ID  TIME  removed   forward-path            (that was pending when the operator removed it)
 
 The last three fields of `from` stand there only where strangers' mail was judged, programs or

@@ -4,7 +4,7 @@ A line is a Report behind the time, TAB-separated, LF at its end (mailtools-queu
 line says that a DSN was committed: for which action, and under which ID; a `held` line, why the
 entry was held; a `released` line, that an operator let it go, so that hold rules leave it alone; a
 `rerouted` line, which way it goes from now on (no text: the usual one); a `replayed` line, which
-entry it is a copy of. Journals are only ever
+entry it is a copy of; a `copied` line, which copy was made of it. Journals are only ever
 appended to; a last line without LF was torn by a power cut and does not count.
 """
 
@@ -20,8 +20,9 @@ HELD = "held"
 RELEASED = "released"
 REROUTED = "rerouted"
 REPLAYED = "replayed"
+COPIED = "copied"
 
-TURNS = (HELD, RELEASED, REROUTED, REPLAYED)
+TURNS = (HELD, RELEASED, REROUTED, REPLAYED, COPIED)
 _TURNS = tuple(word.encode() for word in TURNS)
 
 

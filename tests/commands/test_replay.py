@@ -79,6 +79,10 @@ def test_a_copy_goes_out_though_a_rule_holds_such_mail_and_is_told_of(host: Host
     (copy,) = replay(host, "--failed", old)
     assert host.run().returncode == 0
     assert host.queue.find(copy.id) is None
+    why = host.site.run("mail-why", old).stdout.decode()
+    assert f" by the operator, as {copy.id}\n" in why
+    assert f"\n{copy.id}  relayed " in why.replace("  delivered ", "  relayed ")
+    assert "replay --failed" not in why
     why = host.site.run("mail-why", "bad@example.net").stdout.decode()
     assert f"came of   {old} (a copy)" in why
     assert f"by the operator, as a copy of {old}" in why

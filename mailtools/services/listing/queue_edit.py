@@ -22,7 +22,7 @@ from mailtools.store import disk, history
 from mailtools.store.destinations import Destinations
 from mailtools.store.entry_file import read_from, read_head
 from mailtools.store.history import History
-from mailtools.store.journal import REPLAYED, Journal
+from mailtools.store.journal import COPIED, REPLAYED, Journal
 from mailtools.store.kept import Kept
 from mailtools.store.queue import Place, Queue, State
 from mailtools.store.queue_id import is_id
@@ -147,10 +147,20 @@ class QueueEditor:
             for piece in _pieces(path, offset):
                 writer.write(piece)
             self._queue.note_turn(writer.id, REPLAYED, old)
-            return writer.commit()
+            new = writer.commit()
         except BaseException:
             writer.abort()
             raise
+        if path != source:
+            self._note_copy(old, new)
+        return new
+
+    def _note_copy(self, old: str, new: str) -> None:
+        """Write down that a copy was made, for mail-why; it was, whatever becomes of the note."""
+        try:
+            self._queue.note_turn(old, COPIED, new)
+        except Failure as failure:
+            log.event("trouble", id=old, detail=failure.detail or failure.text)
 
     def _trace(self, old: str, new: str) -> bytes:
         """Write the mark of a copy, which also counts as a hop, so that copies of copies end."""

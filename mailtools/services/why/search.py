@@ -17,6 +17,7 @@ from mailtools.services.queue.schedule import Schedule
 from mailtools.services.why import story
 from mailtools.services.why.story import Story
 from mailtools.store.history import History
+from mailtools.store.journal import COPIED
 from mailtools.store.kept import Kept
 from mailtools.store.queue import Place, Queue
 from mailtools.store.queue_id import arrival, is_id
@@ -60,6 +61,8 @@ class Search:
         """Give what they came of and what came of them, by ID, with themselves; oldest first."""
         known = {one.id: one for one in stories}
         fresh = stories
+        for one in stories:
+            self._look_at_kept(one)
         while fresh and len(known) < max(LINKED_MOST, len(stories)):
             ids = [id_ for one in fresh for id_ in one.children]
             ids += [one.origin for one in fresh if one.origin]
@@ -67,12 +70,18 @@ class Search:
             told = {id_ for one in (*known.values(), *near) for id_ in one.children}
             orphans = [one for one in fresh if not one.origin and one.id not in told]
             fresh = [one for one in (*near, *self._parents(orphans)) if one.id not in known]
+            for one in fresh:
+                self._look_at_kept(one)
             known.update((one.id, one) for one in fresh)
-        copied = {one.copy_of for one in known.values()}
-        for one in known.values():
-            if one.state == story.FINISHED and one.id not in copied:
-                one.kept = self._kept.find(one.id) is not None
         return dict(sorted(known.items()))
+
+    def _look_at_kept(self, one: Story) -> None:
+        """Note of a message that is over and kept whether copies were made of it since."""
+        if one.state != story.FINISHED or self._kept.find(one.id) is None:
+            return
+        copies = [t for t in self._queue.journal(one.id).turns if t.word == COPIED]
+        one.turns += [turn for turn in copies if turn not in one.turns]
+        one.kept = not copies
 
     # -- the queue --------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from mailtools.services.queue.schedule import Schedule
 from mailtools.services.why.log_lines import LogLine, read_facts
 from mailtools.store import history
 from mailtools.store.history import Record
-from mailtools.store.journal import NOTIFIED, REPLAYED, TURNS, Notice, Turn
+from mailtools.store.journal import COPIED, NOTIFIED, REPLAYED, TURNS, Notice, Turn
 from mailtools.store.queue import Entry, Place, Queue, State
 from mailtools.store.queue_id import arrival, is_id
 
@@ -87,7 +87,7 @@ class Story:
     retries: dict[str, str] = field(default_factory=dict)
     """When pending paths are tried whose destinations have times of their own."""
     kept: bool = False
-    """Whether it is over, still there to be sent again, and as far as is known was not."""
+    """Whether it is over, still there to be sent again, and was not."""
     _by_path: dict[str, list[tuple[float, Report]]] = field(default_factory=dict)
     """The reports by forward-path, the first `_sorted` of them."""
     _sorted: int = 0
@@ -114,6 +114,9 @@ class Story:
                 found.setdefault(id_, "sent on")
         for notice in self.notices:
             found.setdefault(notice.id, f"DSN: {notice.action}")
+        for turn in self.turns:
+            if turn.word == COPIED:
+                found.setdefault(turn.why, "a copy")
         return found
 
     @property

@@ -17,7 +17,7 @@ from mailtools.services.why.door_cause import cause_of_refusal, help_of
 from mailtools.services.why.log_lines import LogLine
 from mailtools.services.why.refusals import Refusal
 from mailtools.services.why.story import LOGGED, Story
-from mailtools.store.journal import HELD, REPLAYED, REROUTED
+from mailtools.store.journal import COPIED, HELD, REPLAYED, REROUTED
 from mailtools.store.queue import State
 
 _LABEL = 10
@@ -193,6 +193,8 @@ def _arrival_lines(one: Story) -> Iterator[str]:
             by += f", to go via {turn.why}" if turn.why else ", to go the usual way again"
         elif turn.word == REPLAYED:
             by += f", as a copy of {turn.why}"
+        elif turn.word == COPIED:
+            by += f", as {turn.why}"
         yield _line(turn.word, f"{_moment(turn.time)}{by}")
 
 

@@ -180,7 +180,8 @@ retry-classes | map | none | queue-run | Destinations with times of their own: \
 is left out is as they say; an empty domain is all others, `.domain` its subdomains.
 lease | duration | 0 | queue-run | For a queue on storage that several hosts share: how long after \
 its last sign of life a host's queue run is taken for dead, and another takes over; 0: one host.
-local-agents | number | 2 | queue-run | How many local-deliver processes run.
+local-agents | number | 2 | queue-run | How many local-deliver processes run; \
+up to eight more stand in for those that a user's program keeps.
 relay-agents | number | 2 | queue-run | How many relay-send processes run.
 mta-sts-folder | path | none | mail-sts, mail-check | The folder of a web server's files where \
 MTA-STS policies of our domains are written.

@@ -1,5 +1,6 @@
 """The agents of one command line: how many, who gets the next job, and what if one dies."""
 
+import math
 import os
 import time
 
@@ -12,6 +13,9 @@ from mailtools.services.queue.worker import Assignment, Worker
 
 PATIENCE = 3600.0  # seconds of silence with a job in hand, before an agent is taken for dead
 ENOUGH = 4  # jobs in hand of each agent, before one more is started
+SLOW = 10.0  # seconds that a local agent may be silent over a job before another stands in for it
+SILENCE = 1.0  # seconds after which it gets no more jobs meanwhile
+STAND_INS = 8  # of these at most, beside the agents there are to be
 DEATHS = 3  # in a row without a job done, before waiting work is put off
 RESTART_MOST = 60.0  # seconds between starts of an agent that dies at once
 
@@ -25,8 +29,8 @@ class Pool:
         """`command` as exec takes it; at most `count` processes, as `user` (uid, gid) if given."""
         self.command = command
         self.count = count
-        limited = os.path.basename(command[0]) != LOCAL
-        self.dealer: Dealer[Assignment] = Dealer(limited=limited, limits=limits)
+        self._local = os.path.basename(command[0]) == LOCAL
+        self.dealer: Dealer[Assignment] = Dealer(limited=not self._local, limits=limits)
         self.workers: list[Worker] = []
         self._user = user
         self._deaths = 0
@@ -52,9 +56,29 @@ class Pool:
         """The agents that take jobs."""
         return [worker for worker in self.workers if not worker.finishing]
 
+    @property
+    def until_slow(self) -> float:
+        """Seconds until the next agent is slow, and another may stand in; infinity for none."""
+        return min(map(self._patience, self._brisk), default=math.inf)
+
+    @property
+    def _brisk(self) -> list[Worker]:
+        """Those of the agents that one job does not keep: a user's program may keep a local one."""
+        return [worker for worker in self.active if self._patience(worker) > 0]
+
+    def _patience(self, worker: Worker) -> float:
+        if not self._local or not worker.in_hand:
+            return math.inf
+        return SLOW - (time.monotonic() - worker.heard)
+
+    @property
+    def _full(self) -> bool:
+        active = len(self.active)
+        return len(self._brisk) >= self.count or active >= self.count + STAND_INS
+
     def start(self) -> Worker | None:
         """Start one more agent, where there may be one; None where not, or where it cannot."""
-        if len(self.active) >= self.count or self.restart > 0:
+        if self._full or self.restart > 0:
             return None
         try:
             worker = Worker(self.command, self._user)
@@ -68,15 +92,20 @@ class Pool:
 
     def wants_agent(self) -> bool:
         """Whether one more agent would have work: all have enough, and none is starting."""
-        active = self.active
-        if len(active) >= self.count:
+        if self._full:
             return False
-        return all(w.capacity and len(w.in_hand) >= min(ENOUGH, w.capacity) for w in active)
+        brisk = self._brisk
+        return all(w.capacity and len(w.in_hand) >= min(ENOUGH, w.capacity) for w in brisk)
 
     def with_room(self) -> Worker | None:
-        """Give the agent with the least in hand, if it takes one more."""
+        """Give the agent with the least in hand, if it takes one more.
+
+        A local one that is silent gets none: what waits behind a program waits as long as that.
+        """
         best = None
-        for worker in self.workers:
+        for worker in self._brisk:
+            if self._patience(worker) <= SLOW - SILENCE:
+                continue
             if worker.room > 0 and (best is None or len(worker.in_hand) < len(best.in_hand)):
                 best = worker
         return best

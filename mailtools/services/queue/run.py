@@ -186,8 +186,8 @@ class Run:
         if self._attempts.stuck:
             pauses.append(self._next_unstick - time.monotonic())
         for pool in self._pools.values():
-            if pool.dealer.waiting and pool.restart > 0:
-                pauses.append(pool.restart)
+            if pool.dealer.waiting:
+                pauses.append(pool.restart if pool.restart > 0 else pool.until_slow)
             if pool.dealer.waiting and pool.with_room():
                 pauses.append(pool.dealer.pause)
         return max(min(pauses), 0.0)

@@ -31,7 +31,9 @@ def belief_of(config: Config, *, spool: str, home: str, ready: bool) -> Belief:
     `ready`: processes will be forked from this one, or it gives up root, so all is loaded now.
     """
     if ready:
-        import mailtools.trust.dkim2  # noqa: F401 - loaded by the first message that has it, else
+        # Else loaded by the first stranger, and by the first message that has it.
+        import mailtools.services.reception.stranger
+        import mailtools.trust.dkim2  # noqa: F401
 
         keys.prepare()
         prepare()

@@ -16,11 +16,13 @@ from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.fields import split_message
 from mailtools.net.dns import Answer
 from mailtools.services.reception import client_lists, judgement
-from mailtools.services.reception.belief import Belief, Stranger, patient
+from mailtools.services.reception import stranger as strangers
+from mailtools.services.reception.belief import Belief, patient
 from mailtools.services.reception.client_lists import ClientLists
 from mailtools.services.reception.greylist import Greylist
 from mailtools.services.reception.intake import Intake
 from mailtools.services.reception.received import Hop
+from mailtools.services.reception.stranger import Stranger
 from mailtools.store import disk
 from mailtools.store.queue import Queue
 from mailtools.store.scratch import MEMORY_MOST
@@ -106,7 +108,7 @@ def belief_of(dns: Dns, queue: Queue, **settings: object) -> Belief:
 
 
 def meet(belief: Belief) -> Stranger:
-    stranger = belief.meet(IP, "198.51.100.1")
+    stranger = strangers.meet(belief, IP, "198.51.100.1")
     assert stranger is not None
     return stranger
 
@@ -431,7 +433,7 @@ def test_what_is_taken_and_what_is_refused_makes_a_standing(
 
 @pytest.mark.parametrize("address", ["", "unix:/x", "[UNAVAILABLE]"])
 def test_a_peer_without_an_address_is_not_judged(dns: Dns, queue: Queue, address: str) -> None:
-    assert belief_of(dns, queue).meet(address, "") is None
+    assert strangers.meet(belief_of(dns, queue), address, "") is None
 
 
 def test_patience_ends(dns: Dns) -> None:

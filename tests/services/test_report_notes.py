@@ -15,6 +15,7 @@ from mailtools.net.dns import Answer
 from mailtools.services.reception.belief import Belief
 from mailtools.services.reception.intake import Intake
 from mailtools.services.reception.received import Hop
+from mailtools.services.reception.stranger import meet
 from mailtools.services.reports.dmarc_data import DmarcData
 from mailtools.store.queue import Queue
 from mailtools.store.report_data import Collected, day_of
@@ -89,7 +90,7 @@ def take(tmp_path: Path, said: list[str]) -> Take:
             **settings,
         }
         belief = Belief(**values)  # type: ignore[arg-type]
-        stranger = belief.meet(ip, "198.51.100.1")
+        stranger = meet(belief, ip, "198.51.100.1")
         assert stranger
         envelope = Envelope(sender, tuple(ForwardPath(path) for path in to))
         hop = Hop("mx.test", ip, "", "mail.example.org", "ESMTP")

@@ -21,6 +21,9 @@ from mailtools.services.access.scope import APP_SERVICES
 _not_in_login = re.compile(r"[ /\\]")
 _variable = re.compile(r"%([a-z%])")
 
+FINGERPRINT = 64  # digits of a SHA-256
+_HEXADECIMAL = frozenset("0123456789abcdef")
+
 DIGITS_MOST = 10  # of a uid or gid: 32 bits
 NOBODY = (-1, -1)  # uid and gid where nobody said whose a mailbox is
 
@@ -108,12 +111,9 @@ def read_account(
     for service in fields["services"].split(",") if "services" in fields else ():
         if service and service not in APP_SERVICES:
             faults.append(f"{name}: {service!r} is none of {', '.join(APP_SERVICES)}")
-    if "cert" in fields:
-        from mailtools.services.access.certificate import read_fingerprint  # rare
-
-        for text in fields["cert"].split(","):
-            if not read_fingerprint(text):
-                faults.append(f"{name}: {text!r} is not sha256: and a fingerprint in hexadecimal")
+    for text in fields["cert"].split(",") if "cert" in fields else ():
+        if not read_fingerprint(text):
+            faults.append(f"{name}: {text!r} is not sha256: and a fingerprint in hexadecimal")
     for network in fields["allow_nets"].split(",") if "allow_nets" in fields else ():
         if network and not is_network(network):
             faults.append(f"{name}: {network!r} is neither an address nor a network")
@@ -140,6 +140,14 @@ def secret_of(account: Account | str) -> str:
     if isinstance(account, str):
         return account.partition(":")[2].partition(":")[0]
     return account.secret
+
+
+def read_fingerprint(text: str) -> str:
+    """Read `sha256:` and a fingerprint: its digits in lower case without colons, "" for none."""
+    kind, _, digits = text.strip().lower().partition(":")
+    digits = digits.replace(":", "")
+    found = kind == "sha256" and len(digits) == FINGERPRINT and set(digits) <= _HEXADECIMAL
+    return digits if found else ""
 
 
 def _fields(extra: str) -> dict[str, str]:

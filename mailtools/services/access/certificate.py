@@ -5,25 +5,16 @@ cert=sha256:5E:0B:…      cert=sha256:5e0b…,sha256:77aa…
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from mailtools.errors import Misconfigured
+from mailtools.services.access.account_line import read_fingerprint
 
 if TYPE_CHECKING:
     import ssl
 
     from mailtools.services.access.account_line import Account
     from mailtools.services.access.accounts import Accounts
-
-_fingerprint = re.compile(r"sha256:([0-9a-f]{64})\Z")
-
-
-def read_fingerprint(text: str) -> str:
-    """Read `sha256:` and a fingerprint: its digits in lower case without colons, "" for none."""
-    kind, _, digits = text.strip().lower().partition(":")
-    match = _fingerprint.match(f"{kind}:{digits.replace(':', '')}")
-    return match[1] if match else ""
 
 
 def _has(account: Account, digest: str) -> bool:

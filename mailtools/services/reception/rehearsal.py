@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from mailtools.mail.address import Address
     from mailtools.net.stream import Stream
     from mailtools.protocol.smtp.session import Session, Sink
-    from mailtools.services.reception.belief import Stranger
     from mailtools.services.reception.service import SmtpService
+    from mailtools.services.reception.stranger import Stranger
 
 Tell = Callable[[str], None]
 
@@ -50,7 +50,11 @@ def rehearse(service: SmtpService, stream: Stream, address: str, hello: str, tel
     Raises ConnectionDied or TlsTrouble.
     """
     policy, peer = service.policy, Peer(address)
-    stranger = policy.belief.meet(address, "") if policy.belief is not None else None
+    stranger = None
+    if policy.belief is not None:
+        from mailtools.services.reception.stranger import meet  # DNS, cryptography
+
+        stranger = meet(policy.belief, address, "")
     # A script says all at once.
     settings = service.settings._replace(synchronous=False, greet_delay=0.0)
     if service.implicit_tls:

@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from mailtools.protocol.sasl import server as sasl
     from mailtools.protocol.smtp.session import Sink
     from mailtools.services.access.account_line import Account
-    from mailtools.services.reception.belief import Stranger
     from mailtools.services.reception.intake import HeaderWork
     from mailtools.services.reception.policy import Policy
     from mailtools.services.reception.received import Hop
+    from mailtools.services.reception.stranger import Stranger
 
 PATHS_TOLD = 20  # recipients that a log line names
 FREE_ERRORS = 3  # refusals since the last message that are answered at once
@@ -75,7 +75,9 @@ class Reception:
         self.trusted = self._relay_client or policy.lmtp
         self.xclient_allowed = address in policy.xclient_clients
         if policy.belief is not None:
-            self._stranger = policy.belief.meet(address, self._peer.local)
+            from mailtools.services.reception.stranger import meet  # DNS, cryptography
+
+            self._stranger = meet(policy.belief, address, self._peer.local)
         self._see_tls()
 
     def _see_tls(self) -> None:

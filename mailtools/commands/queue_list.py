@@ -10,7 +10,8 @@ from mailtools.config import duration
 from mailtools.errors import Usage
 from mailtools.services.listing import queue_lines, queue_table
 from mailtools.services.listing.queue_view import Choice, need_queue, rows
-from mailtools.store.queue import Queue, State
+from mailtools.store.entry import State
+from mailtools.store.queue import Queue
 from mailtools.store.suppressed import Suppressed
 
 

@@ -8,8 +8,8 @@ untold: then the entry is read.
 import os
 
 from mailtools.mail.envelope import REJECTED
+from mailtools.store.entry import Place, State
 from mailtools.store.journal import REROUTED
-from mailtools.store.queue import Place, State
 
 NOTHING = ("", "")
 _HEAD = 4096  # octets

@@ -28,8 +28,8 @@ from mailtools.mail.dates import parse_seconds
 from mailtools.mail.envelope import JUDGED, JUNK, SCREENED
 from mailtools.mail.reply import one_line
 from mailtools.store import disk
+from mailtools.store.entry import Entry
 from mailtools.store.journal import NOTIFIED
-from mailtools.store.queue import Entry
 
 BLOCK = 1024 * 1024  # octets looked at together
 

@@ -13,7 +13,8 @@ from itertools import islice
 
 from mailtools.errors import NoSuchEntry, SystemTrouble
 from mailtools.store import disk
-from mailtools.store.queue import Entry, Place, Queue, State
+from mailtools.store.entry import Entry, Place, State
+from mailtools.store.queue import Queue
 from mailtools.store.queue_id import is_id
 
 ROOM = 20  # one part of so many of the disk is to be free, or nothing is kept

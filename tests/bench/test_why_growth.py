@@ -7,7 +7,7 @@ from mailtools.services.why.advice import Advice
 from mailtools.services.why.story import Story
 from mailtools.services.why.why_facts import fact
 from mailtools.services.why.why_lines import Teller
-from mailtools.store.queue import State
+from mailtools.store.entry import State
 
 REFUSED = "mx.example.net[192.0.2.9]:25: Connection refused"
 

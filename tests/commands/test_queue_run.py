@@ -12,7 +12,7 @@ from conftest import BIN
 from queuehost import HONEST, SLOW, Host, log_lines
 
 from mailtools.store.destinations import Destinations
-from mailtools.store.queue import State
+from mailtools.store.entry import State
 
 
 @pytest.fixture

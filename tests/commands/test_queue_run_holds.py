@@ -11,7 +11,7 @@ import pytest
 from queuehost import Host, log_lines
 
 from mailtools.mail.envelope import Envelope, ForwardPath
-from mailtools.store.queue import State
+from mailtools.store.entry import State
 
 
 @pytest.fixture

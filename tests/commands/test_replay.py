@@ -10,8 +10,8 @@ import pytest
 from queuehost import Host
 
 from mailtools.mail.envelope import Envelope, ForwardPath
+from mailtools.store.entry import Entry
 from mailtools.store.kept import Kept
-from mailtools.store.queue import Entry
 
 DAY = 86400
 

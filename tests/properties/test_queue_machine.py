@@ -28,7 +28,8 @@ from mailtools.services.queue.notify import BOUNCE, Notifier
 from mailtools.services.queue.schedule import Schedule
 from mailtools.services.queue.transports import Transports
 from mailtools.services.queue.worker import Assignment
-from mailtools.store.queue import Queue, State
+from mailtools.store.entry import State
+from mailtools.store.queue import Queue
 from mailtools.store.queue_sweep import sweep
 
 START = 1795435200.0

@@ -17,8 +17,9 @@ from mailtools.services.queue.classes import Classes, parse_class
 from mailtools.services.queue.notify import DOUBLES_MOST, Notifier
 from mailtools.services.queue.schedule import JITTER, Schedule, priority
 from mailtools.services.queue.transports import Transports
+from mailtools.store.entry import Entry
 from mailtools.store.history import History
-from mailtools.store.queue import Entry, Queue
+from mailtools.store.queue import Queue
 from mailtools.store.queue_id import make_id
 
 START = 1795435200.0  # 2026-11-23 12:00 UTC, a whole minute

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from mailtools.mail.envelope import REJECTED, Envelope, ForwardPath
 from mailtools.mail.report import DELAYED, Report
+from mailtools.store.entry import Place
 from mailtools.store.glance import only_path
-from mailtools.store.queue import Place, Queue
+from mailtools.store.queue import Queue
 
 
 @pytest.fixture

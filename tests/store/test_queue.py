@@ -10,8 +10,9 @@ from mailtools.errors import BadEntry, NoSuchEntry, SystemTrouble
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.report import Report
 from mailtools.store import disk
+from mailtools.store.entry import Entry, State
 from mailtools.store.entry_file import read_head
-from mailtools.store.queue import Entry, Queue, State, from_minute, to_minute
+from mailtools.store.queue import Queue, from_minute, to_minute
 from mailtools.store.queue_id import arrival, is_id, make_id
 
 ENVELOPE = Envelope(

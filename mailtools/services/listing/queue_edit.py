@@ -20,11 +20,12 @@ from mailtools.services.listing.queue_view import need_queue
 from mailtools.services.listing.requeue import try_now
 from mailtools.store import disk, history
 from mailtools.store.destinations import Destinations
+from mailtools.store.entry import Place, State
 from mailtools.store.entry_file import read_from, read_head
 from mailtools.store.history import History
 from mailtools.store.journal import COPIED, REPLAYED, Journal
 from mailtools.store.kept import Kept
-from mailtools.store.queue import Place, Queue, State
+from mailtools.store.queue import Queue
 from mailtools.store.queue_id import is_id
 from mailtools.store.suppressed import Suppressed
 

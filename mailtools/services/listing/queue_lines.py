@@ -8,7 +8,7 @@ from typing import Any
 
 from mailtools.mail.reply import one_line
 from mailtools.services.listing.queue_view import Row
-from mailtools.store.queue import State
+from mailtools.store.entry import State
 from mailtools.store.suppressed import Suppression
 
 EMPTY = "Mail queue is empty"

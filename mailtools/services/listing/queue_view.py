@@ -10,8 +10,9 @@ from typing import NamedTuple
 from mailtools.errors import BadEntry, NoQueue, NoSuchEntry, SystemTrouble
 from mailtools.mail.report import FAILED
 from mailtools.services.access.become import closed_to_us
+from mailtools.store.entry import Entry, Place, State
 from mailtools.store.kept import Kept
-from mailtools.store.queue import Entry, Place, Queue, State
+from mailtools.store.queue import Queue
 from mailtools.store.queue_id import arrival, is_id
 
 

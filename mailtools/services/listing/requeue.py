@@ -8,7 +8,8 @@ from mailtools.errors import BadEntry, NoSuchEntry
 from mailtools.services.access.become import acting_for
 from mailtools.services.queue.reroute import destination_of
 from mailtools.store.destinations import Destinations
-from mailtools.store.queue import Entry, Place, Queue
+from mailtools.store.entry import Entry, Place
+from mailtools.store.queue import Queue
 
 
 def make_due(path: str, letter: str = "", needle: str = "") -> bool:

@@ -24,9 +24,10 @@ from mailtools.services.queue.transports import Transports, is_local
 from mailtools.services.queue.worker import Assignment
 from mailtools.store import history
 from mailtools.store.destinations import Silence
+from mailtools.store.entry import Entry, Place, State
 from mailtools.store.history import History
 from mailtools.store.kept import Kept
-from mailtools.store.queue import Entry, Place, Queue, State
+from mailtools.store.queue import Queue
 from mailtools.store.suppressed import Suppressed, Suppression
 
 UNKNOWN = frozenset(("5.1.1", "5.1.6", "5.1.10"))  # RFC 3463 3.2, RFC 7505: no such mailbox

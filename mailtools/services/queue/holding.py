@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from mailtools.mail.envelope import Envelope
 from mailtools.services.access.networks import Networks, is_network
-from mailtools.store.queue import Entry, State
+from mailtools.store.entry import Entry, State
 
 WORDS = ("from", "to", "client")
 

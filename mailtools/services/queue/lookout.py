@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from mailtools.services.queue.attempt import Attempts
-from mailtools.store.queue import Place, Queue
+from mailtools.store.entry import Place
+from mailtools.store.queue import Queue
 
 WINDOW = 5000  # entries in hand at most
 LOOK_AGAIN = 300.0  # seconds between looks when nothing wakes us

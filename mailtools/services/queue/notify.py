@@ -9,7 +9,8 @@ from mailtools.mail.dsn import Notification
 from mailtools.mail.dsn_wishes import wanted
 from mailtools.mail.report import DELAYED, DELIVERED, FAILED, Report
 from mailtools.mail.verp import XVERP, personal
-from mailtools.store.queue import Entry, Queue
+from mailtools.store.entry import Entry
+from mailtools.store.queue import Queue
 from mailtools.store.tally import Tally
 
 BOUNCE = "bounce"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mailtools.services.queue.attempt import Attempts
     from mailtools.services.queue.worker import Assignment
     from mailtools.store.destinations import Destinations
-    from mailtools.store.queue import Place
+    from mailtools.store.entry import Place
 
 CROWD = 1000  # jobs that wait for a destination, from which on those who have many there wait
 LOOK = 1.0  # seconds between looks whether what did not answer may be tried, while there is work

@@ -10,7 +10,7 @@ from mailtools.errors import BadAddress, Misconfigured
 from mailtools.mail.address import ascii_domain
 from mailtools.mail.envelope import REJECTED
 from mailtools.services.queue.transports import LOCAL, RELAY, Transports
-from mailtools.store.queue import Entry
+from mailtools.store.entry import Entry
 
 
 def agent_of(entry: Entry, transports: Transports, address: str) -> tuple[str, str]:

@@ -28,9 +28,10 @@ from mailtools.services.queue.selection import Selection
 from mailtools.services.queue.transports import LOCAL, PIPE, RELAY
 from mailtools.services.queue.worker import Assignment, Worker
 from mailtools.store.destinations import Destinations
+from mailtools.store.entry import Place
 from mailtools.store.history import History
 from mailtools.store.kept import Kept
-from mailtools.store.queue import Place, Queue
+from mailtools.store.queue import Queue
 from mailtools.store.queue_sweep import sweep
 
 UNSTICK = 30.0  # seconds before what the disk refused is tried again

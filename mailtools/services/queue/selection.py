@@ -10,7 +10,8 @@ from mailtools.services.queue.reroute import agent_of, destination_of
 from mailtools.services.queue.transports import Transports
 from mailtools.services.queue.worker import Assignment
 from mailtools.store.destinations import Destinations
-from mailtools.store.queue import Place, Queue, State
+from mailtools.store.entry import Place, State
+from mailtools.store.queue import Queue
 
 
 class Selection(NamedTuple):

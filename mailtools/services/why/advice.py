@@ -9,8 +9,8 @@ from mailtools.services.why.cause import OURS, SENDERS, Cause, helps
 from mailtools.services.why.report_cause import cause_of
 from mailtools.services.why.story import JUNKED, JUNKED_BY, Story
 from mailtools.store.destinations import Silence
+from mailtools.store.entry import State
 from mailtools.store.journal import HELD, Turn, way_of
-from mailtools.store.queue import State
 
 LATE = 600.0  # seconds; what is due longer than this waits for a queue run
 BUDGET = "the budget of "  # how the reason of a message that a budget holds begins

@@ -16,10 +16,11 @@ from mailtools.services.queue.notify import BOUNCE, DOUBLE_BOUNCE
 from mailtools.services.queue.schedule import Schedule
 from mailtools.services.why import story
 from mailtools.services.why.story import Story
+from mailtools.store.entry import Place
 from mailtools.store.history import History
 from mailtools.store.journal import COPIED
 from mailtools.store.kept import Kept
-from mailtools.store.queue import Place, Queue
+from mailtools.store.queue import Queue
 from mailtools.store.queue_id import arrival, is_id
 
 LINKED_MOST = 50  # entries that came of one another, told at once

@@ -14,9 +14,10 @@ from mailtools.services.queue.classes import Classes
 from mailtools.services.queue.schedule import Schedule
 from mailtools.services.why.log_lines import LogLine, read_facts
 from mailtools.store import history
+from mailtools.store.entry import Entry, Place, State
 from mailtools.store.history import Record
 from mailtools.store.journal import COPIED, NOTIFIED, REPLAYED, TURNS, Notice, Turn
-from mailtools.store.queue import Entry, Place, Queue, State
+from mailtools.store.queue import Queue
 from mailtools.store.queue_id import arrival, is_id
 
 FINISHED, REMOVED, LOGGED, DISCARDED = "finished", "removed", "logged", "discarded"

@@ -10,7 +10,7 @@ from mailtools.services.why.cause import Cause
 from mailtools.services.why.door_cause import cause_of_refusal, help_of
 from mailtools.services.why.refusals import Refusal
 from mailtools.services.why.story import Story
-from mailtools.store.queue import State
+from mailtools.store.entry import State
 
 
 def fact(advice: Advice, one: Story, came_of: str = "") -> dict[str, Any]:

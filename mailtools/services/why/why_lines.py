@@ -17,8 +17,8 @@ from mailtools.services.why.door_cause import cause_of_refusal, help_of
 from mailtools.services.why.log_lines import LogLine
 from mailtools.services.why.refusals import Refusal
 from mailtools.services.why.story import LOGGED, Story
+from mailtools.store.entry import State
 from mailtools.store.journal import COPIED, HELD, REPLAYED, REROUTED
-from mailtools.store.queue import State
 
 _LABEL = 10
 _EXITS = {0: "taken", 99: "junk"}

@@ -13,7 +13,8 @@ from mailtools.protocol.smtp.server import SmtpServer
 from mailtools.protocol.smtp.session import Settings
 from mailtools.services.reception.policy import Policy
 from mailtools.services.reception.session import Reception
-from mailtools.store.queue import Queue, State
+from mailtools.store.entry import State
+from mailtools.store.queue import Queue
 
 LINE = "0123456789 " * 6
 BODY = f"{LINE}\n" * 100

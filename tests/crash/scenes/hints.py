@@ -13,10 +13,10 @@ from mailtools.mail.report import RELAYED, Report
 from mailtools.net.dns import Answer
 from mailtools.services.relay.mta_sts import StsPolicies
 from mailtools.store.destinations import Destinations, Silence
+from mailtools.store.entry import Entry, Place, State
 from mailtools.store.greylist import Marks
 from mailtools.store.history import History, lines_of
 from mailtools.store.journal import Journal
-from mailtools.store.queue import Entry, Place, State
 from mailtools.store.suppressed import Suppressed, Suppression
 from mailtools.store.tally import Tally
 

@@ -6,7 +6,8 @@ from crash.scenario import Say, Scenario
 
 from mailtools.mail.envelope import Envelope, ForwardPath
 from mailtools.mail.report import DELAYED, RELAYED, Report
-from mailtools.store.queue import Queue, State
+from mailtools.store.entry import State
+from mailtools.store.queue import Queue
 
 ENVELOPE = Envelope(
     "alice@example.org", (ForwardPath("b@example.net"), ForwardPath("c@example.com"))

@@ -9,8 +9,9 @@ from mailtools.mail.dmarc_report import Published, Row
 from mailtools.net.dns import Answer
 from mailtools.services.reports.compose import Report, Reporter
 from mailtools.services.reports.send import Sending
+from mailtools.store.entry import State
 from mailtools.store.history import History, lines_of
-from mailtools.store.queue import Queue, State
+from mailtools.store.queue import Queue
 from mailtools.store.report_data import day_of
 
 NOW = 1_795_400_000.0

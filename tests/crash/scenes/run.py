@@ -26,9 +26,10 @@ from mailtools.services.queue.attempt import Attempts
 from mailtools.services.queue.notify import Notifier
 from mailtools.services.queue.schedule import Schedule
 from mailtools.services.queue.transports import Transports
+from mailtools.store.entry import Entry, State
 from mailtools.store.kept import Kept
 from mailtools.store.maildir import Maildir
-from mailtools.store.queue import Entry, Queue, State
+from mailtools.store.queue import Queue
 from mailtools.store.queue_sweep import sweep
 
 ARRIVED = int(time.time())  # what local-deliver sends on arrives now, too

@@ -200,3 +200,10 @@ def test_failures_of_nobody_hold_up_nobody(throttle, folder):
         guess(throttle, 1, login="", address=f"198.51.100.{number}")
     assert wait(throttle, login="") == 0
     assert not list(folder.glob("user:*"))
+
+
+def test_what_is_no_plain_file_among_the_counts_keeps_nobody_waiting(throttle, folder, clock):
+    folder.mkdir()
+    os.mkfifo(folder / f"from:{THERE}")
+    os.utime(folder / f"from:{THERE}", (clock.now, clock.now))
+    assert wait(throttle) == 0

@@ -27,6 +27,7 @@ from mailtools.services.access.become import acting_for
 from mailtools.services.access.networks import prefix
 from mailtools.store import disk
 from mailtools.store.greylist import sweep
+from mailtools.store.plain_file import opener
 
 FREE_FROM, FREE_USER = 5, 20  # failures without a wait
 WAIT_MOST = 900.0  # seconds
@@ -139,7 +140,7 @@ def _mark(login: str, tried: str | None) -> bytes:
 
 def _content(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=opener) as file:
             return file.read(65536)
     except OSError:
         return b""

@@ -14,7 +14,9 @@ from mailtools.mail.mime import Part
 from mailtools.protocol.imap.server import ImapServer
 from mailtools.services.imap.mailbox import ImapSession
 from mailtools.services.imap.message import RecentStructures
+from mailtools.services.imap.room import Room
 from mailtools.store import disk
+from mailtools.store.quota import Limits, Quota
 
 
 class Talk:
@@ -404,6 +406,27 @@ def test_renaming_inbox_leaves_it_empty(maildir: Path) -> None:
     assert talk("RENAME INBOX Old.2024")[-1].startswith("a OK")
     assert "MESSAGES 0" in talk("STATUS INBOX (MESSAGES)")[0]
     assert "MESSAGES 3" in talk("STATUS Old.2024 (MESSAGES)")[0]
+
+
+def test_a_full_mailbox_takes_nothing_more_until_something_goes(maildir: Path) -> None:
+    before = sum(path.stat().st_size for path in (maildir / "cur").iterdir())
+    before += sum(path.stat().st_size for path in (maildir / "new").iterdir())
+    talk = Talk(maildir, select="")
+    room = Room(Quota(str(maildir), Limits(octets=before + 30)))
+    talk.engine = ImapServer(
+        None, session=ImapSession(str(maildir), append_limit=1 << 20, room=room)
+    )
+    talk("SELECT INBOX")
+    message = "Subject: x\r\n\r\nhello\r\n"
+    append = f"APPEND INBOX {{{len(message)}+}}\r\n{message}"
+    assert talk(append)[-1].startswith("a OK [APPENDUID")
+    assert talk(append)[-1].startswith("a NO [OVERQUOTA]")
+    assert talk("COPY 1 INBOX")[-1].startswith("a NO [OVERQUOTA]")
+    assert os.listdir(maildir / "tmp") == []
+    talk("STORE 1:* +FLAGS (\\Deleted)")
+    talk("EXPUNGE")
+    assert talk(append)[-1].startswith("a OK [APPENDUID")
+    assert Quota(str(maildir)).usage() == (len(message) - 3, 1)
 
 
 def test_structures_are_remembered_by_their_parts() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mailtools.errors import BadFolderName, Failure, FolderExists, NoSuchFolder, PolicyRefused
 from mailtools.protocol.imap import values
 from mailtools.services.imap.folder import Folder
+from mailtools.services.imap.room import ANY_ROOM, Room
 from mailtools.store.maildir import Maildir
 from mailtools.store.maildir_delivery import Delivery
 from mailtools.store.maildir_names import Message
@@ -32,9 +33,9 @@ _USES = (
 class ImapSession:
     """One Maildir with its folders, for one session."""
 
-    def __init__(self, path: str, *, append_limit: int) -> None:
-        """Take the Maildir's root, and the octets a message may have that is appended."""
-        self.append_limit = append_limit
+    def __init__(self, path: str, *, append_limit: int, room: Room = ANY_ROOM) -> None:
+        """Take the Maildir's root, the octets a message may have that is appended, and its room."""
+        self.append_limit, self._room = append_limit, room
         self._root = Maildir(path)
         self._subscriptions = Subscriptions(path)
         self._open: dict[str, Folder] = {}
@@ -134,11 +135,12 @@ class ImapSession:
     def _make_view(self, name: str, *, read_only: bool) -> ImapView:
         from mailtools.services.imap.view import ImapView  # see session.preload
 
-        return ImapView(self._folder(name), self._folder, read_only=read_only)
+        folder = self._folder(name)
+        return ImapView(folder, self._folder, read_only=read_only, room=self._room)
 
     def append(self, name: str) -> Appending:
         """Begin to append."""
-        return Appending(self._folder(name))
+        return Appending(self._folder(name), self._room)
 
     def close(self) -> None:
         """The session is over."""
@@ -149,16 +151,21 @@ class ImapSession:
 class Appending:
     """Messages on their way into a folder: all appear with `commit`, or none."""
 
-    def __init__(self, folder: Folder) -> None:
-        """Take the folder."""
-        self._folder = folder
+    def __init__(self, folder: Folder, room: Room) -> None:
+        """Take the folder, and the Maildir's room."""
+        self._folder, self._room = folder, room
         self._waiting: list[tuple[Delivery, Collection[str], float | None]] = []
 
     def begin(self, flags: Collection[str], internal_date: float | None) -> None:
         """Start the next message."""
         if len(self._waiting) >= APPENDED_MOST:
             raise PolicyRefused(f"One APPEND takes {APPENDED_MOST} messages")
+        self._need()
         self._waiting.append((self._folder.maildir.begin(), flags, internal_date))
+
+    def _need(self) -> None:
+        octets = sum(delivery.size for delivery, _, _ in self._waiting)
+        self._room.need(octets, len(self._waiting))
 
     def write(self, data: bytes) -> None:
         """Add disk text to it."""
@@ -168,6 +175,7 @@ class Appending:
         """Put all in the folder, durably; give UIDVALIDITY and their UIDs."""
         made: list[Message] = []
         try:
+            self._need()
             for delivery, flags, internal_date in self._waiting:
                 made.append(delivery.commit(self._folder.letters(flags), internal_date))
             uids = self._folder.uids_of(made)
@@ -177,6 +185,7 @@ class Appending:
             self.abort()
             raise
         self._waiting.clear()
+        self._room.came(made)
         return self._folder.uidlist.uidvalidity, uids
 
     def abort(self) -> None:

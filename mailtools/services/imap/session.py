@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mailtools.net.stream import Stream
     from mailtools.services.access.account_line import Account
     from mailtools.services.imap.mailbox import ImapSession
+    from mailtools.services.imap.room import Room
 
 
 def preload() -> None:
@@ -30,7 +31,8 @@ def preload() -> None:
     import mailtools.services.access.checkpassword
     import mailtools.services.access.login
     import mailtools.services.imap.mailbox
-    import mailtools.services.imap.view  # noqa: F401
+    import mailtools.services.imap.view
+    import mailtools.services.reception.limits  # noqa: F401
 
 
 def imap_service(door: Door, append_limit: int) -> Service[ImapSession]:
@@ -43,7 +45,16 @@ def _open(account: Account, *, append_limit: int) -> ImapSession:
     from mailtools.services.imap.mailbox import ImapSession
 
     take_mailbox(account)
-    return ImapSession(account.maildir, append_limit=append_limit)
+    return ImapSession(account.maildir, append_limit=append_limit, room=_room_of(account))
+
+
+def _room_of(account: Account) -> Room:
+    from mailtools.services.imap.room import ANY_ROOM, Room
+    from mailtools.services.reception.limits import limits_of
+    from mailtools.store.quota import Quota
+
+    limits = limits_of(account)
+    return Room(Quota(account.maildir, limits)) if limits else ANY_ROOM
 
 
 def open_maildir(path: str, append_limit: int) -> ImapSession:

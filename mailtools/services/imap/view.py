@@ -15,6 +15,7 @@ from mailtools.protocol.imap.search_keys import Key
 from mailtools.protocol.imap.values import Change, Changed, Copied, Counted, Expunged, Keywords
 from mailtools.services.imap.folder import KEYWORD_LETTERS, SYSTEM_LETTERS, Folder
 from mailtools.services.imap.message import ImapMessage, RecentStructures
+from mailtools.services.imap.room import ANY_ROOM, Room
 from mailtools.services.imap.search import Search
 from mailtools.store.maildir_names import Message
 
@@ -26,9 +27,11 @@ OpenFolder = Callable[[str], Folder]
 class ImapView:
     """A mailbox that a client has selected."""
 
-    def __init__(self, folder: Folder, open_target: OpenFolder, *, read_only: bool) -> None:
+    def __init__(
+        self, folder: Folder, open_target: OpenFolder, *, read_only: bool, room: Room = ANY_ROOM
+    ) -> None:
         """Open it; `open_target` gives the folder a message is to be copied to, by its name."""
-        self.read_only = read_only
+        self.read_only, self._room = read_only, room
         self._folder = folder
         self._open_target = open_target
         self._structures = RecentStructures()
@@ -187,6 +190,7 @@ class ImapView:
     def copy(self, uids: Sequence[int], name: str) -> Copied:
         """Copy to another mailbox, all or none."""
         target = self._open_target(name)
+        self._room.need_copies(self._messages[uid] for uid in uids)
         made: list[Message] = []
         try:
             for uid in uids:
@@ -199,6 +203,7 @@ class ImapView:
             for copied in made:  # RFC 3501 6.4.7: all or none
                 target.maildir.remove(copied)
             raise
+        self._room.came(made)
         return Copied(target.uidlist.uidvalidity, list(uids), placed)
 
     def move(self, uids: Sequence[int], name: str) -> Copied:
@@ -234,12 +239,15 @@ class ImapView:
         self._look()
         wanted = self._messages if uids is None else set(uids)
         chosen = [uid for uid in self.uids if uid in wanted]
-        removed = False
+        removed = []
         for uid in chosen:
-            if "T" in self._messages[uid].flags and uid not in self._gone:
-                removed = self._folder.maildir.remove(self._messages[uid]) or removed
+            message = self._messages[uid]
+            deleted = "T" in message.flags and uid not in self._gone
+            if deleted and self._folder.maildir.remove(message):
+                removed.append(message)
         if removed:
             self._folder.maildir.sync()
+            self._room.went(removed)
 
     def close(self) -> None:
         """Leave the mailbox."""

@@ -7,7 +7,7 @@ import pwd
 from typing import TYPE_CHECKING
 
 from mailtools.config import Config
-from mailtools.errors import BadAddress
+from mailtools.errors import BadAddress, Misconfigured
 from mailtools.mail.address import ascii_domain, parse_domain
 from mailtools.services.access.accounts import Accounts
 from mailtools.services.access.elsewhere import Elsewhere
@@ -190,13 +190,16 @@ def classes_of(config: Config) -> Classes:
     """Read which destinations have a schedule of their own: `retry-classes`."""
     from mailtools.config import duration
     from mailtools.services.queue.classes import Classes, parse_class
+    from mailtools.services.relay import by_domain
 
     found = {}
     for name, value in config.mapping("retry-classes").items():
         try:
-            found[name] = parse_class(value, duration)
+            found[by_domain.key(name)] = parse_class(value, duration)
         except ValueError as error:
             config.fault("retry-classes", 0, f"{name}: {error}")
+        except Misconfigured as fault:
+            config.fault("retry-classes", 0, fault.detail)
     return Classes(found)
 
 

@@ -15,7 +15,7 @@ from mailtools.mail.reply import one_line
 from mailtools.services.access.become import closed_to_us
 from mailtools.services.queue import selection
 from mailtools.services.queue.holding import HoldRules
-from mailtools.services.queue.limits import Limits, parse_limit
+from mailtools.services.queue.limits import Limits
 from mailtools.services.queue.ownership import Ownership
 from mailtools.services.queue.plan import Plan
 from mailtools.services.queue.privileges import become_owner
@@ -139,7 +139,7 @@ def _limits(config: Config) -> Limits:
     found = {}
     for name, value in config.mapping("destination-limits").items():
         try:
-            parse_limit(value)
+            Limits({name: value})
         except ValueError as error:
             config.fault("destination-limits", 0, f"{name}: {error}")
         else:

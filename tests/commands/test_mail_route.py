@@ -408,6 +408,8 @@ def test_a_retry_class_is_told(site):
         1, "retry", "after 2 min, then ever later up to every 30 min, for 3 d (retry-classes)"
     )  # fmt: skip
     assert route(site, "bob@example.net")[1][1] == "route"
+    site.set("retry-classes", "Bücher.test:1min/2min/3d")
+    assert route(site, "bob@xn--bcher-kva.test")[1][1] == "retry"
 
 
 def test_a_retry_class_that_is_none_is_a_fault(site):

@@ -99,6 +99,14 @@ def test_limits_are_found_by_domain_parent_and_rest() -> None:
     assert Limits({"x.test": "1"}).find("y.test") == Limit()
 
 
+def test_a_domain_of_a_limit_may_be_written_either_way() -> None:
+    limits = Limits({"Bücher.test": "1", ".xn--bcher-kva.test": "2"})
+    found = [limits.find(name) for name in ("bücher.test", "xn--bcher-kva.test", "a.bücher.test")]
+    assert found == [Limit(1), Limit(1), Limit(2)]
+    with pytest.raises(ValueError, match=r"ü\.\.test"):
+        Limits({"ü..test": "1"})
+
+
 @pytest.mark.parametrize("value", ["", "0", "5/", "5/0", "/5", "-1", "5/6/7", "many"])
 def test_what_is_no_limit_is_refused(value: str) -> None:
     with pytest.raises(ValueError, match="no limit"):

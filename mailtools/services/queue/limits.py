@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from mailtools.errors import Misconfigured
+from mailtools.services.relay import by_domain
+
 CONNECTIONS = 20  # jobs at a time at most, where nobody says otherwise
 SAYS = "connections, or connections/messages a minute, whole numbers above 0"
 
@@ -24,18 +27,25 @@ class Limits:
     """The control file `destination-limits`: by domain, by `.parent`, and "" for the rest."""
 
     def __init__(self, lines: Mapping[str, str] | None = None) -> None:
-        """Take the values by domain (lower case); raise ValueError for one that is no limit."""
-        self._limits = {name: parse_limit(value) for name, value in (lines or {}).items()}
+        """Take the values by domain; raise ValueError for what is no limit, or no domain."""
+        self._limits = {_key(name): parse_limit(value) for name, value in (lines or {}).items()}
 
     def find(self, name: str) -> Limit:
         """Give the limit of a destination."""
         if not self._limits:
             return DEFAULT
-        found = self._limits.get(name)
-        while found is None and name:
-            _, _, name = name.partition(".")
-            found = self._limits.get(f".{name}" if name else "")
-        return found or DEFAULT
+        try:
+            name = by_domain.key(name)
+        except Misconfigured:  # no domain of this world
+            pass
+        return by_domain.find(self._limits, name) or DEFAULT
+
+
+def _key(name: str) -> str:
+    try:
+        return by_domain.key(name)
+    except Misconfigured as fault:
+        raise ValueError(fault.detail) from None
 
 
 def parse_limit(value: str) -> Limit:

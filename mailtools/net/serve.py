@@ -14,6 +14,7 @@ A protocol says how to set a session up; nothing below knows which protocol it i
 import errno
 import os
 import socket
+import stat
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -179,7 +180,9 @@ def _open_unix(path: str) -> socket.socket:
         try:
             sock.bind(path)
         except OSError:
-            # Left by a process that is gone? Only then may it be taken over.
+            # Left by a process that is gone? Only then may it be taken over; nothing else may.
+            if not stat.S_ISSOCK(os.lstat(path).st_mode):
+                raise
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
                 if probe.connect_ex(path) == 0:
                     raise

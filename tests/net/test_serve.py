@@ -408,3 +408,15 @@ def test_a_host_without_ipv6_listens_everywhere_all_the_same(
     (sock,) = open_listeners(":0")
     with sock:
         assert sock.getsockname()[0] == "0.0.0.0"
+
+
+def test_what_is_no_socket_is_not_taken_for_one_that_was_left(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("x\n")
+    (tmp_path / "link").symlink_to(precious)
+    for name in ("precious", "link", "nowhere/socket"):
+        with pytest.raises(SystemTrouble) as raised:
+            open_listeners(str(tmp_path / name))
+        assert "cannot listen" in raised.value.detail
+    assert precious.read_text() == "x\n"
+    assert (tmp_path / "link").is_symlink()

@@ -200,7 +200,16 @@ def test_a_scram_proof_cannot_be_moved_to_another_nonce():
 
 
 @pytest.mark.parametrize(
-    "first", [b"p=tls-unique,,n=user,r=abc", b"n,,m=x,n=user,r=abc", b"n,,n=us=er,r=abc", b"n=user"]
+    "first",
+    [
+        b"p=tls-unique,,n=user,r=abc",
+        b"n,,m=x,n=user,r=abc",
+        b"n,,n=us=er,r=abc",
+        b"n=user",
+        b"x,,n=user,r=abc",
+        b",,n=user,r=abc",
+        b"n,user,n=user,r=abc",
+    ],
 )
 def test_scram_refuses_what_it_does_not_understand(first):
     with pytest.raises(BadSyntax):

@@ -194,7 +194,8 @@ def _scram(authority: Authority[T], name: str, nonce: str) -> Steps[T]:
     first = _text((yield b""))
     binding, comma, rest = first.partition(",")
     authorize_as, another_comma, bare = rest.partition(",")
-    if not comma or not another_comma or binding[:2] == "p=":
+    named = not authorize_as or authorize_as.startswith("a=")
+    if not comma or not another_comma or binding not in ("n", "y") or not named:
         raise BadSyntax("SCRAM without channel binding begins with n,, (RFC 5802 7)")
     said = _attributes(bare, "nr")
     try:

@@ -33,9 +33,16 @@ venv=${VIRTUAL_ENV:-.venv}
 if [ ! -x "$venv/bin/pip" ]; then # a venv that failed half-way has python, but no pip
     command -v python3 >/dev/null ||
         { echo "there is no python3: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 69; }
-    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-        { echo "mailtools needs Python 3.11 or newer; this is $(python3 --version)" >&2; exit 69; }
-    python3 -m venv "$venv" >&2 ||
+    python=$(python3 -c 'import sys; print(sys.executable)')
+    is_new='import sys; sys.exit(sys.version_info < (3, 11))'
+    # As root, one that others may run, too: only then can giving up root be tested.
+    if [ "$(id -u)" = 0 ] && ! runuser -u nobody -- "$python" -c "" 2>/dev/null &&
+        /usr/bin/python3 -c "$is_new" 2>/dev/null; then
+        python=/usr/bin/python3
+    fi
+    "$python" -c "$is_new" ||
+        { echo "mailtools needs Python 3.11 or newer; this is $("$python" --version)" >&2; exit 69; }
+    "$python" -m venv "$venv" >&2 ||
         { echo "python3 -m venv failed: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 69; }
 fi
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[dev]'

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from mailtools.errors import Misconfigured
 
-
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!SHA1:!AESCCM:!PSK:!aNULL"
 """Of TLS 1.2, with forward secrecy (RFC 9325 4.1): Debian's Python offers all that OpenSSL has."""
 

@@ -69,7 +69,7 @@ class Run:
         )
         self._forgiven: set[str] = set()
         self._stopping = self._hangup = False
-        self._next_unstick = 0.0
+        self._next_unstick = self._heard = 0.0
         self._day = 0.0
 
     # -- the two ways -----------------------------------------------------------------------------
@@ -157,8 +157,11 @@ class Run:
 
     def _listen(self, timeout: float) -> None:
         if timeout and self._lookout.busy:
-            time.sleep(GATHER)  # many reports at a time cost less than one by one
-        for key, events in self._selector.select(timeout):
+            # Many reports at a time cost less than one by one; the turn was time to gather, too.
+            time.sleep(max(0.0, GATHER - (time.monotonic() - self._heard)))
+        found = self._selector.select(timeout)
+        self._heard = time.monotonic()
+        for key, events in found:
             if self._selector.get_map().get(key.fd) is not key:
                 continue  # its agent was lost just now
             if key.data is None:

@@ -123,7 +123,7 @@ class SlowHost:
         import asyncio
 
         async def serve() -> None:
-            await asyncio.start_server(self._talk, sock=self._server)
+            await asyncio.start_server(self._talk, sock=self._server, backlog=1000)
             await asyncio.Event().wait()
 
         asyncio.run(serve())

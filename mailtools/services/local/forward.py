@@ -13,8 +13,8 @@ import os
 import stat
 
 from mailtools.errors import Misconfigured, SystemTrouble
-from mailtools.services.local.aliases import Kind, Word, read_target, read_targets
-from mailtools.services.local.lists import NOT_ALONE, POWERS
+from mailtools.services.local.aliases import Kind, Word, read_target
+from mailtools.services.local.lists import NOT_ALONE, POWERS, read_words
 
 FILE_MOST = 1024 * 1024  # octets
 
@@ -83,12 +83,7 @@ def _read(path: str, *, strict: bool = True) -> str | None:
 
 
 def _forward(text: str, path: str) -> tuple[list[Word], bool] | None:
-    faults: list[str] = []
-    words: list[Word] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        words += read_targets(line, f"{path}:{number}", faults)
-    if faults:
-        raise Misconfigured(detail="\n".join(faults))
+    words = read_words(text, path)
     return (words, False) if words else None
 
 

@@ -40,7 +40,7 @@ class Lists:
             detail = f"{word.place}: cannot read {word.value}: {error.strerror}"
             raise Misconfigured(detail=detail) from error
         if text is not None:
-            words = _words(text, word.value)
+            words = read_words(text, word.value)
             _check(file, words, word.place)
             file.settle()
             self._known[word.value] = (file, words)
@@ -49,7 +49,8 @@ class Lists:
         return words, file.owner
 
 
-def _words(text: str, path: str) -> list[Word]:
+def read_words(text: str, path: str) -> list[Word]:
+    """Read the targets in a file's text; raise Misconfigured with all faults."""
     faults: list[str] = []
     words: list[Word] = []
     for number, line in enumerate(text.split("\n"), 1):

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from mailtools.services.queue.deal import Dealer
 from mailtools.services.queue.limits import Limit, Limits, parse_limit
+from mailtools.services.queue.transports import LOCAL, Transports
 
 
 class Clock:
@@ -97,6 +98,14 @@ def test_limits_are_found_by_domain_parent_and_rest() -> None:
     found = [limits.find(name) for name in ("x.test", "a.b.x.test", "y.test")]
     assert found == [Limit(1), Limit(2, 3), Limit(4)]
     assert Limits({"x.test": "1"}).find("y.test") == Limit()
+
+
+def test_a_domain_of_locals_and_transports_may_be_written_either_way() -> None:
+    found = Transports(["Bücher.test"], {".köln.test": "uucp", "xn--kln-sna.test": "fax"})
+    for domain in ("bücher.test", "xn--bcher-kva.test"):
+        assert found.find(f"bob@{domain}") == (LOCAL, LOCAL)
+    assert found.find("bob@a.xn--kln-sna.test")[0] == "uucp"
+    assert found.find("bob@köln.test")[0] == "fax"
 
 
 def test_a_domain_of_a_limit_may_be_written_either_way() -> None:

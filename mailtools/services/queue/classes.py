@@ -7,8 +7,6 @@ told. What is left out, at the end or as an empty part, is as for all others.
 
 from collections.abc import Callable, Mapping
 
-from mailtools.errors import BadAddress
-from mailtools.mail.address import ascii_domain
 from mailtools.services.queue.schedule import Schedule
 from mailtools.services.relay import by_domain
 
@@ -44,11 +42,7 @@ class Classes:
         return found
 
     def _find(self, usual: Schedule, domain: str) -> Schedule:
-        try:
-            name = ascii_domain(domain)
-        except BadAddress:
-            name = domain.lower()
-        changed = by_domain.find(self._lines, name)
+        changed = by_domain.find(self._lines, by_domain.sought(domain))
         if changed is None:
             return usual
         own = usual._replace(**changed)

@@ -34,11 +34,7 @@ class Limits:
         """Give the limit of a destination."""
         if not self._limits:
             return DEFAULT
-        try:
-            name = by_domain.key(name)
-        except Misconfigured:  # no domain of this world
-            pass
-        return by_domain.find(self._limits, name) or DEFAULT
+        return by_domain.find(self._limits, by_domain.sought(name)) or DEFAULT
 
 
 def _key(name: str) -> str:

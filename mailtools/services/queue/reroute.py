@@ -6,10 +6,10 @@ choose what a queue run that is root starts.
 
 import shlex
 
-from mailtools.errors import BadAddress, Misconfigured
-from mailtools.mail.address import ascii_domain
+from mailtools.errors import Misconfigured
 from mailtools.mail.envelope import REJECTED
 from mailtools.services.queue.transports import LOCAL, RELAY, Transports
+from mailtools.services.relay import by_domain
 from mailtools.store.entry import Entry
 
 
@@ -28,11 +28,7 @@ def destination_of(entry: Entry, address: str) -> str:
     way = entry.journal.way
     if way:
         return way
-    domain = address.rpartition("@")[2]
-    try:
-        return ascii_domain(domain)
-    except BadAddress:
-        return domain.lower()
+    return by_domain.sought(address.rpartition("@")[2])
 
 
 def is_way(text: str) -> bool:

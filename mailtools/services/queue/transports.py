@@ -3,8 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Mapping
 
-from mailtools.errors import BadAddress
-from mailtools.mail.address import ascii_domain
+from mailtools.services.relay import by_domain
 
 LOCAL = "local-deliver"
 RELAY = "relay-send"
@@ -30,8 +29,8 @@ class Transports:
         `is_virtual` says of a domain in its ASCII form whether `virtual` has addresses of it.
         """
         self._is_virtual = is_virtual
-        self._programs: dict[str, str] = {domain.lower(): LOCAL for domain in locals_}
-        self._programs.update((domain.lower(), program) for domain, program in programs.items())
+        names = ((by_domain.sought(domain), program) for domain, program in programs.items())
+        self._programs = {by_domain.sought(domain): LOCAL for domain in locals_} | dict(names)
         self._found: dict[str, tuple[str, str]] = {}
 
     def find(self, forward_path: str) -> tuple[str, str]:
@@ -50,18 +49,11 @@ class Transports:
     def _find(self, domain: str) -> tuple[str, str]:
         if not domain:  # RFC 5321 4.1.1.3: <postmaster> is ours
             return LOCAL, LOCAL
-        try:
-            name = ascii_domain(domain)
-        except BadAddress:
-            name = domain.lower()
+        name = by_domain.sought(domain)
         program = self._program(name)
         return program, LOCAL if program == LOCAL else name
 
     def _program(self, name: str) -> str:
-        program = self._programs.get(name)
-        if program is None and self._is_virtual(name):
+        if name not in self._programs and self._is_virtual(name):
             return LOCAL
-        while program is None and name:
-            _, _, name = name.partition(".")
-            program = self._programs.get(f".{name}" if name else "")
-        return program or RELAY
+        return by_domain.find(self._programs, name) or RELAY

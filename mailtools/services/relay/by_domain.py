@@ -25,6 +25,14 @@ def key(text: str) -> str:
         raise Misconfigured(detail=f"{text}: {fault.text}") from None
 
 
+def sought(text: str) -> str:
+    """Write what a message names as `key` does; what is no domain stays, in lower case."""
+    try:
+        return key(text)
+    except Misconfigured:
+        return text.lower()
+
+
 def find(table: Mapping[str, T], domain: str) -> T | None:
     """Give what a table has for a domain (lower case), its nearest parent, or for all."""
     found = table.get(domain)
@@ -36,9 +44,6 @@ def find(table: Mapping[str, T], domain: str) -> T | None:
 
 def find_address(table: Mapping[str, T], address: str) -> T | None:
     """Give what a table has for an address, else for its domain as `find` does."""
-    try:
-        address = key(address)
-    except Misconfigured:  # no domain of this world
-        address = address.lower()
+    address = sought(address)
     found = table.get(address)
     return found if found is not None else find(table, address.rpartition("@")[2])
